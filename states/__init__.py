@@ -1,0 +1,1 @@
+"""What may happen: states, triggers, the transition table. Imports nothing of ours."""
