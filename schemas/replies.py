@@ -1,0 +1,130 @@
+"""What callers are told. Names and types of the requirements document 1.3.4, plus our own."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+from schemas.requests import Quality, Role
+from states.table import ImageJobStatus
+
+# JSON has no decimals; six places are kept exactly by a double at any price a picture has.
+Dollars = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457, `application/problem+json`)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+
+
+class CreateImageJobResponse(BaseModel):
+    job_id: UUID
+    status: ImageJobStatus
+    message: str
+    estimated_completion_time: int
+    """Seconds."""
+    is_draft: bool
+    warnings: list[str] = []
+
+
+class ImageVariantResponse(BaseModel):
+    url: str
+    width: int
+    height: int
+    content_type: str
+
+
+class ImageResponse(BaseModel):
+    image_id: UUID
+    url: str
+    width: int
+    height: int
+    content_type: str
+    size_bytes: int
+    sha256: str
+    variants: list[ImageVariantResponse]
+
+
+class ImageResultResponse(BaseModel):
+    success: bool
+    images: list[ImageResponse]
+    generation_time_seconds: float
+    provider: str
+    model: str
+    requested_model: str | None = None
+    seed: int | None = None
+    cost: Dollars | None
+    """US dollars; null where the price is not known."""
+
+
+class ImageGenerationJobStatus(BaseModel):
+    """A job as it is tracked: where it stands and how it came there."""
+
+    job_id: UUID
+    status: ImageJobStatus
+    quality: Quality
+    attempt: int
+    retry_count: int
+    provider: str
+    blog_id: str | None
+    blog_job_id: str | None
+    role: Role | None
+    position: int | None
+    is_draft: bool
+    draft_job_id: UUID | None
+    final_job_id: UUID | None
+    created_at: datetime
+    queued_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    """When the job came to rest: completed, failed or cancelled."""
+
+
+class ImageJobStatusResponse(ImageGenerationJobStatus):
+    """The reply of `GET /api/v1/images/jobs/{job_id}`."""
+
+    progress_percentage: float
+    current_stage: ImageJobStatus
+    """The last working stage that was entered."""
+    estimated_time_remaining: int | None
+    """Seconds; null once the job has come to rest."""
+    result: ImageResultResponse | None
+    error_message: str | None
+    error_details: dict[str, Any] | None
+    warnings: list[str]
+
+
+class SlotResponse(BaseModel):
+    """One place of a blog post and the picture that stands in it."""
+
+    role: Role
+    position: int
+    image_id: UUID | None
+    job_id: UUID | None
+    is_draft: bool
+    url: str | None
+    width: int | None
+    height: int | None
+    alt_text: str | None
+    caption: str | None
+    variants: list[ImageVariantResponse]
+    version: int
+    updated_at: datetime
+
+
+class BlogImagesResponse(BaseModel):
+    blog_id: str
+    images: list[SlotResponse]
+
+
+class HealthResponse(BaseModel):
+    status: str

@@ -1,0 +1,101 @@
+"""What callers may ask for. Unknown fields are refused, so that a typing error is never ignored."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+MAX_PROMPT_CHARACTERS = 10_000
+MAX_SEED = 4_294_967_294
+
+
+class Quality(StrEnum):
+    DRAFT = "draft"
+    STANDARD = "standard"
+    HIGH = "high"
+    ULTRA = "ultra"
+
+
+class AspectRatio(StrEnum):
+    R21_9 = "21:9"
+    R16_9 = "16:9"
+    R3_2 = "3:2"
+    R4_3 = "4:3"
+    R5_4 = "5:4"
+    R1_1 = "1:1"
+    R4_5 = "4:5"
+    R3_4 = "3:4"
+    R2_3 = "2:3"
+    R9_16 = "9:16"
+    R9_21 = "9:21"
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        width, height = self.value.split(":")
+        return int(width), int(height)
+
+
+class Role(StrEnum):
+    """What a picture is for in its blog post."""
+
+    HERO = "hero"
+    FEATURED = "featured"
+    INLINE = "inline"
+    OG = "og"
+    THUMBNAIL = "thumbnail"
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str) and "\x00" in value:
+        raise ValueError("must not contain the character NUL, which no database stores")
+    return value
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be valid Unicode (a lone surrogate was found)") from None
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_without_nul), BeforeValidator(_encodable)]
+Prompt = Annotated[
+    Text,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT_CHARACTERS),
+]
+Name = Annotated[Text, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s/?#]+$")]
+
+
+class ImageGenerationRequest(BaseModel):
+    """The body of `POST /api/v1/images/generate-async`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    prompt: Prompt
+    """What the picture shows."""
+    negative_prompt: Annotated[Text, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)] = ""
+    """What it must not show."""
+    quality: Quality = Quality.STANDARD
+    """`draft` is a quick preview; the others are finals."""
+    provider: Name | None = None
+    """Who paints; the service's default where it is not named."""
+    style: Annotated[Text, StringConstraints(min_length=1, max_length=100)] | None = None
+    """A style preset of the provider."""
+    aspect_ratio: AspectRatio = AspectRatio.R1_1
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED, strict=True)] = 0
+    """The same seed and prompt give the same composition; 0 chooses one at random."""
+    blog_id: Name | None = None
+    """The blog post in which the finished picture is placed."""
+    blog_job_id: Name | None = None
+    """Your own id of the job that writes the post; given back unchanged."""
+    role: Role | None = None
+    """Which kind of place in the post: inline where it is not given."""
+    position: Annotated[int, Field(ge=1, le=10_000, strict=True)] | None = None
+    """Which place of that kind, from 1: the next free one where it is not given."""
+    alt_text: Annotated[Text, StringConstraints(max_length=1_000)] | None = None
+    caption: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
+    draft_job_id: UUID | None = None
+    """The completed draft of which this is the final; it inherits the draft's place and seed."""

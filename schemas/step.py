@@ -1,0 +1,108 @@
+"""A step: the unit that the journal commits. Pure; what is read and written, never how.
+
+A step names the rows it needs and a `decide` function. The store locks and loads the rows, calls
+`decide` with them, and writes what it asked for, all in one transaction with the other steps of
+its group. `decide` may run again when a group is repeated, so it must be pure: everything that
+differs between two runs (ids, the time) is made before.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from sqlmodel import SQLModel
+
+R = TypeVar("R", bound=SQLModel)
+T = TypeVar("T")
+
+
+class Lost(Exception):
+    """A step that may not be done now; nothing of it is written. Subclasses say why."""
+
+
+class RowKey(NamedTuple):
+    """One row by its primary key, in the order of the table's key columns."""
+
+    row: type[SQLModel]
+    key: tuple[Any, ...]
+
+
+class EventMark(NamedTuple):
+    """An event that has left for the bus, and when."""
+
+    stream_kind: str
+    stream_id: str
+    seq: int
+    at: datetime
+
+
+class Look:
+    """The locked rows of a group, as the steps before this one left them."""
+
+    def __init__(self, rows: dict[RowKey, SQLModel]) -> None:
+        self._rows = rows
+
+    def get(self, row: type[R], *key: Any) -> R | None:
+        """Return the row, or None where the database has none. The step must have named it."""
+        return self._rows.get(RowKey(row, key))  # type: ignore[return-value]  # the key names the type
+
+    def put(self, key: RowKey, row: SQLModel) -> None:
+        self._rows[key] = row
+
+
+@dataclass(slots=True)
+class Writes:
+    """What one step wants written."""
+
+    inserts: list[tuple[RowKey, SQLModel]] = field(default_factory=list)
+    # In order; a row that moves twice stands here twice and is written twice.
+    updates: list[tuple[RowKey, SQLModel]] = field(default_factory=list)
+    published: list[EventMark] = field(default_factory=list)
+
+    def insert(self, row: SQLModel, *key: Any) -> None:
+        self.inserts.append((RowKey(type(row), key), row))
+
+    def update(self, row: SQLModel, *key: Any) -> None:
+        self.updates.append((RowKey(type(row), key), row))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step(Generic[T]):
+    """One change. *decide* returns the step's answer, or raises `Lost`.
+
+    *keys* are this step's alone within a group; *shared* rows (a blog, a budget) may be named by
+    many steps of a group, which are then decided in the order in which they arrived.
+    """
+
+    name: str
+    decide: Callable[[Look, Writes], T]
+    keys: tuple[RowKey, ...] = ()
+    shared: tuple[RowKey, ...] = ()
+    # Creations are bounded; steps of jobs that exist always enter.
+    creates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a step: an answer with its writes, or the error that its caller gets."""
+
+    answer: Any = None
+    error: Exception | None = None
+    writes: Writes | None = None
+
+
+def decide_group(steps: Iterable[Step[Any]], look: Look) -> list[Outcome]:
+    """Decide the steps of one group in the order of their arrival."""
+    outcomes = []
+    for step in steps:
+        writes = Writes()
+        try:
+            answer = step.decide(look, writes)
+        except Exception as exc:  # a loser or a defect: its caller gets it, nobody else is hurt
+            outcomes.append(Outcome(error=exc))
+            continue
+        for key, row in (*writes.inserts, *writes.updates):
+            look.put(key, row)
+        outcomes.append(Outcome(answer=answer, writes=writes))
+    return outcomes

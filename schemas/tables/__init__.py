@@ -1,0 +1,46 @@
+"""Every table of the product (SQLModel). `…Row` is the shape in memory, its subclass the table."""
+
+from sqlmodel import SQLModel
+
+from schemas.tables.calls import OPEN_CALLS, CallState, ProviderCall, ProviderCallRow
+from schemas.tables.events import DeadLetter, DeadLetterRow, Event, EventRow, Inbox, InboxRow
+from schemas.tables.idempotency import IdempotencyKey, IdempotencyKeyRow
+from schemas.tables.jobs import Job, JobRow
+from schemas.tables.pictures import Blog, BlogRow, BlogSlot, BlogSlotRow, Image, ImageRow
+
+TABLES: dict[type[SQLModel], type[SQLModel]] = {
+    # The order in which rows are locked and written: parents before children, jobs first.
+    JobRow: Job,
+    ProviderCallRow: ProviderCall,
+    BlogRow: Blog,
+    BlogSlotRow: BlogSlot,
+    ImageRow: Image,
+    InboxRow: Inbox,
+    DeadLetterRow: DeadLetter,
+    IdempotencyKeyRow: IdempotencyKey,
+    EventRow: Event,
+}
+
+__all__ = [
+    "OPEN_CALLS",
+    "TABLES",
+    "Blog",
+    "BlogRow",
+    "BlogSlot",
+    "BlogSlotRow",
+    "CallState",
+    "DeadLetter",
+    "DeadLetterRow",
+    "Event",
+    "EventRow",
+    "IdempotencyKey",
+    "IdempotencyKeyRow",
+    "Image",
+    "ImageRow",
+    "Inbox",
+    "InboxRow",
+    "Job",
+    "JobRow",
+    "ProviderCall",
+    "ProviderCallRow",
+]

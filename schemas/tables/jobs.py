@@ -1,0 +1,72 @@
+"""The job: one request for pictures, its state and everything a worker needs to go on with it."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from schemas.columns import Json, Money, choice, partial_index
+from states.table import TERMINAL, State
+
+_TERMINAL = ", ".join(f"'{state.value}'" for state in sorted(TERMINAL))
+
+
+class JobRow(SQLModel):
+    id: UUID = Field(primary_key=True)
+    tenant: str
+    kind: str
+    state: State = Field(sa_type=choice(State, "job_state"))
+    version: int
+    attempt: int = 1
+    retry_count: int = 0
+    # Which sending of this attempt; part of the task's name, since names stay reserved.
+    dispatch: int = 1
+    dispatched_to: str | None = None
+    # How often a paid result was taken up again after a death.
+    resumes: int = 0
+    wake_at: datetime | None = None
+    lease_until: datetime | None = None
+    lease_token: str | None = None
+    not_before: datetime | None = None
+    deadline_at: datetime | None = None
+    # The last working stage entered; survives completion, failure and cancellation.
+    stage: State = Field(sa_type=choice(State, "job_stage"))
+    quality: str
+    is_draft: bool
+    provider: str
+    request: dict[str, Any] = Field(sa_type=Json)
+    warnings: list[str] = Field(default_factory=list, sa_type=Json)
+    # Key of the manifest whose bytes are this job's result; its attempt may be older than the job's.
+    staged: str | None = None
+    result: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    error: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    cost: Decimal | None = Field(default=None, sa_type=Money)
+    blog_id: str | None = None
+    blog_job_id: str | None = None
+    role: str | None = None
+    position: int | None = None
+    draft_job_id: UUID | None = None
+    final_job_id: UUID | None = None
+    created_at: datetime
+    queued_at: datetime
+    started_at: datetime | None = None
+    # When the job came to rest (completed, failed or cancelled); empty while it is open.
+    ended_at: datetime | None = None
+
+
+class Job(JobRow, table=True):
+    __tablename__ = "jobs"
+    __table_args__ = (
+        sa.CheckConstraint("ended_at IS NOT NULL OR wake_at IS NOT NULL", name="job_never_stuck"),
+        sa.CheckConstraint(
+            f"(ended_at IS NOT NULL) = (state IN ({_TERMINAL}))", name="job_ended_or_open"
+        ),
+        # The predicate names ended_at and not state: PostgreSQL rewrites every index of a row
+        # when an update touches a column that some index, or its predicate, mentions.
+        partial_index("jobs_open", "id", where="ended_at IS NULL"),
+        partial_index("jobs_by_blog", "tenant", "blog_id", where="blog_id IS NOT NULL"),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
