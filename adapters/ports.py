@@ -1,0 +1,253 @@
+"""What the pipeline asks of the world: small protocols, each described by its promise.
+
+An adapter satisfies one by its shape; one contract suite a port is run against every adapter.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from uuid import UUID
+
+from sqlmodel import Session
+
+from schemas.events import CloudEvent
+from schemas.step import Outcome, Step
+from schemas.tasks import ImageTask
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The time of day, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; only differences mean something."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Ids(Protocol):
+    """Everything random. A test hands over a seeded one and gets the same run again."""
+
+    def new(self) -> UUID:
+        """A UUIDv7, greater than every one that this source gave before."""
+
+    def token(self) -> str:
+        """A fresh secret of at least 128 bits, for leases."""
+
+    def seed(self) -> int:
+        """A picture's seed, 1 … 4294967294."""
+
+    def jitter(self, seconds: float) -> float:
+        """A wait between half of *seconds* and all of it."""
+
+
+class Store(Protocol):
+    """The database. Writes go through `commit` only, reads through `read`."""
+
+    async def commit(self, group: Sequence[Step[Any]]) -> list[Outcome]:
+        """Lock, look, decide and write all steps of *group* in one transaction.
+
+        Either every outcome is durable when this returns, or nothing is and it raises:
+        `StoreConflict` (repeat from look), `StoreRejected` (some step's data is bad),
+        `StoreUnavailable` (nothing was written), `CommitUnknown` (ask `settle`).
+        Keys of the group's steps are disjoint.
+        """
+
+    async def settle(self, ticket: str) -> list[Outcome] | None:
+        """Say what became of an ambiguous commit: its outcomes, or None when it was rolled back.
+
+        Raises `StoreUnavailable` while the database cannot tell.
+        """
+
+    async def read(
+        self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run one function of `adapters.store.reads` on a read-only session."""
+
+    async def time(self) -> datetime:
+        """The database's own clock."""
+
+    async def close(self) -> None: ...
+
+
+class TaskQueue(Protocol):
+    """Delivers tasks to the worker, at least once, within its rate and concurrency."""
+
+    @property
+    def incarnation(self) -> str:
+        """Names this queue's memory: a task sent to another incarnation is gone."""
+
+    async def create_image_generation_task(
+        self, task: ImageTask, *, not_before: datetime | None = None
+    ) -> None:
+        """Take one task. Idempotent per name: a task whose name was taken counts as sent.
+
+        Raises `QueueUnavailable` when the same call may be tried again.
+        """
+
+
+class EventBus(Protocol):
+    async def publish(self, events: Sequence[CloudEvent]) -> list[Exception | None]:
+        """Hand over events; answer for each, in the same order, None or why it did not leave.
+
+        None means durable on the other side: no subscriber will miss it, whatever dies now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    key: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+
+
+class BlobStore(Protocol):
+    async def put(self, key: str, data: bytes, *, content_type: str) -> StoredObject:
+        """Store one object; it is visible only when complete, and durable on return.
+
+        *key* is relative to the bucket. Storing other bytes under a taken key raises `KeyTaken`;
+        the same bytes are a success. Raises `BlobStoreUnavailable` when the same call may be
+        tried again (a full disk included); then nothing is stored.
+        """
+
+    async def get(self, key: str) -> bytes:
+        """Return an object's bytes; raise `NoSuchObject` or `BlobStoreUnavailable`."""
+
+    async def exists(self, key: str) -> bool: ...
+
+    async def delete(self, key: str) -> None:
+        """Remove an object; an absent one is a success."""
+
+    async def free_bytes(self) -> int | None:
+        """Room that is left, where the store has a limit that it knows."""
+
+    def location(self, key: str) -> str:
+        """Where a person finds the object: a path or a `gs://` address. Never a signed URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A smaller rendition. *name* is `w<width>`."""
+
+    name: str
+    data: bytes = field(repr=False)
+    content_type: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenPicture:
+    """A picture that was decoded, measured and stripped of metadata."""
+
+    data: bytes = field(repr=False)
+    content_type: str
+    width: int
+    height: int
+    variants: tuple[Variant, ...]
+
+
+class Pictures(Protocol):
+    async def take_in(self, data: bytes) -> TakenPicture:
+        """Decode under limits, measure, strip metadata, make WebP variants, narrowest first.
+
+        The delivered pixels are kept as they came wherever the format can be stripped without
+        encoding again. Deterministic: the same bytes give the same answer. Raises `BadPicture`
+        for what is no picture, and `Unavailable` when the worker process died.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class PaintRequest:
+    """What a provider is asked for. Sizes are pixels; *seed* is always given."""
+
+    job_id: UUID
+    attempt: int
+    prompt: str
+    negative_prompt: str
+    quality: str
+    style: str | None
+    aspect_ratio: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaintedPicture:
+    data: bytes = field(repr=False)
+    content_type: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Painting:
+    """A provider's answer. *cost* is what it charges (USD); None where the price is unknown."""
+
+    pictures: tuple[PaintedPicture, ...]
+    model: str
+    cost: Decimal | None
+    warnings: tuple[str, ...] = ()
+
+
+class ImageProvider(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def repeatable(self) -> bool:
+        """Free, and the same seed paints the same picture: a lost answer is simply asked again."""
+
+    @property
+    def styles(self) -> frozenset[str]: ...
+
+    def resolve_model(self, quality: str) -> str:
+        """The model that paints this quality."""
+
+    def price(self, quality: str) -> Decimal | None:
+        """What one picture costs (USD); None when it is not known, never 0 for that."""
+
+    async def generate(self, request: PaintRequest) -> Painting:
+        """Paint. Raises `ProviderBusy`, `ProviderRefused` or `OutcomeUnknown`, nothing else."""
+
+
+class Processes(Protocol):
+    """A few worker processes for work that would hold up the event loop."""
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a module-level function elsewhere. Raises `Unavailable` when its process died."""
+
+    async def close(self) -> None: ...
+
+
+TaskHandler = Callable[[ImageTask], Awaitable["TaskAnswer"]]
+EventHandler = Callable[[CloudEvent], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAnswer:
+    """What the worker tells its queue: done (whatever came of the job), or send it again."""
+
+    done: bool
+    reason: str
+
+    @property
+    def status_code(self) -> int:
+        return 200 if self.done else 503
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits that double from *first* up to *most*."""
+
+    first: timedelta = timedelta(seconds=0.1)
+    most: timedelta = timedelta(seconds=60)
+
+    def after(self, failures: int) -> float:
+        """Seconds to wait after the *failures*-th failure in a row, 1 being the first."""
+        doublings = min(failures - 1, 32)
+        return min(self.first.total_seconds() * 2.0**doublings, self.most.total_seconds())

@@ -1,0 +1,1 @@
+"""All SQL of the product. Writes: `statements`, `sqlite`, `postgres`. Reads: `reads`."""

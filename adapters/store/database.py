@@ -1,0 +1,161 @@
+"""Which database a URL names, how it is opened, migrated and held by one process.
+
+SQLite or PostgreSQL is decided here, by the URL, and nowhere else.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from adapters.errors import AlreadyRunning, SchemaOutdated, StoreUnavailable
+from adapters.failpoints import NO_FAILPOINTS, Failpoints
+from adapters.store import postgres, sqlite
+from adapters.store.postgres import PostgresStore
+from adapters.store.sqlite import MEMORY, SqliteStore
+
+# Any number, the same in every release: it names "the one local Limner of this database".
+_LOCK_NUMBER = 0x11E4_0001
+_MIGRATION_LOCK_NUMBER = 0x11E4_0002
+
+AnyStore = SqliteStore | PostgresStore
+
+
+def open_store(url: str, *, failpoints: Failpoints = NO_FAILPOINTS) -> AnyStore:
+    """Return the store for `sqlite:///path` or `postgresql://…`. Opens nothing yet."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        query = dict(parsed.query)
+        return SqliteStore(
+            parsed.database or MEMORY,
+            failpoints=failpoints,
+            read_only=query.get("mode") == "ro",
+            max_pages=int(str(query["max_page_count"])) if "max_page_count" in query else None,
+        )
+    if parsed.get_backend_name() == "postgresql":
+        return PostgresStore(
+            parsed.set(drivername="postgresql").render_as_string(hide_password=False),
+            failpoints=failpoints,
+        )
+    raise ValueError(
+        f"the database URL begins with {parsed.drivername!r}; Limner knows sqlite:///PATH and"
+        " postgresql://USER@HOST/DATABASE"
+    )
+
+
+async def migrate(url: str) -> None:
+    """Bring the database to this program's schema; SQLite's file is made where it is missing."""
+    from schemas.migrations.run import upgrade
+
+    await _with_connection(make_url(url), upgrade, writes=True)
+
+
+async def check_schema(url: str) -> None:
+    """Raise `SchemaOutdated` unless the database is at this program's schema."""
+    from schemas.migrations.run import current, head
+
+    def compare(connection: sa.Connection) -> None:
+        at, wanted = current(connection), head()
+        if at != wanted:
+            raise SchemaOutdated(
+                f"the database is at revision {at or 'none'}, this program needs {wanted}:"
+                " run `limner migrate`"
+            )
+
+    await _with_connection(make_url(url), compare, writes=False)
+
+
+async def _with_connection(
+    url: URL, work: Callable[[sa.Connection], None], *, writes: bool
+) -> None:
+    if url.get_backend_name() == "sqlite":
+        await asyncio.to_thread(_with_sqlite, url, work, writes)
+        return
+    engine = create_async_engine(url.set(drivername="postgresql+asyncpg"))
+    try:
+        async with engine.begin() as connection:
+            if writes:  # two processes that start at once: the second finds nothing left to do
+                await connection.execute(
+                    sa.text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK_NUMBER}
+                )
+            await connection.run_sync(work)
+    except (OSError, sa.exc.OperationalError, sa.exc.InterfaceError) as exc:
+        raise StoreUnavailable(f"PostgreSQL cannot be reached: {exc}") from exc
+    finally:
+        await engine.dispose()
+
+
+def _with_sqlite(url: URL, work: Callable[[sa.Connection], None], writes: bool) -> None:
+    path = Path(url.database or "")
+    mode = "ro" if url.query.get("mode") == "ro" else "rwc"
+
+    def opened() -> sqlite3.Connection:
+        connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True)
+        if mode != "ro":
+            sqlite.prepare(connection)
+        return connection
+
+    engine = sa.create_engine("sqlite://", creator=opened)
+    try:
+        if writes and mode != "ro":
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with engine.begin() as connection:
+            work(connection)
+    except (OSError, sa.exc.OperationalError) as exc:
+        raise StoreUnavailable(f"SQLite cannot open {path}: {exc}") from exc
+    finally:
+        engine.dispose()
+
+
+@asynccontextmanager
+async def held_alone(url: str, lost: Callable[[], None]) -> AsyncIterator[None]:
+    """Hold the database for this process; raise `AlreadyRunning` when another one has it.
+
+    The operating system (SQLite) or the server (PostgreSQL) gives the lock back when the process
+    dies, however it dies. *lost* is called when the server takes it away: then stop.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        with _file_lock(Path(f"{parsed.database}.lock")):
+            yield
+        return
+    connection = await postgres.connect(parsed)
+    try:
+        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_NUMBER):
+            raise AlreadyRunning(f"another Limner holds the database {parsed.database}")
+        connection.add_termination_listener(lambda _: lost())
+        yield
+        connection.remove_termination_listener(lambda _: lost())
+    finally:
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=postgres.CONNECT_TIMEOUT_SECONDS)
+
+
+class _file_lock:  # reads as the function it serves as
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            holder = os.read(self._file, 32).decode(errors="replace").strip()
+            os.close(self._file)
+            raise AlreadyRunning(
+                f"another Limner (process {holder or 'unknown'}) is running on {self._path.parent}"
+            ) from exc
+        os.ftruncate(self._file, 0)
+        os.write(self._file, str(os.getpid()).encode())
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)

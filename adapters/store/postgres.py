@@ -1,0 +1,264 @@
+"""PostgreSQL under the journal: one asyncpg connection that writes, a SQLAlchemy pool that reads."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import asyncpg
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel import Session, SQLModel
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
+from adapters.failpoints import NO_FAILPOINTS, Failpoints
+from adapters.store.statements import (
+    POSTGRES_PUBLISHED,
+    Batch,
+    Plans,
+    TablePlan,
+    postgres_insert,
+    postgres_select,
+    postgres_update,
+)
+from schemas.step import Look, Outcome, RowKey, Step, decide_group
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+STATEMENT_TIMEOUT_SECONDS = 30.0
+# A backend whose client vanished between BEGIN and COMMIT must not hold its locks for ever.
+IDLE_IN_TRANSACTION_SECONDS = 20.0
+
+
+class PostgresStore:
+    """The `Store` of production."""
+
+    def __init__(
+        self, url: str, *, failpoints: Failpoints = NO_FAILPOINTS, read_connections: int = 5
+    ) -> None:
+        """*url* is `postgresql://user@host:port/database`."""
+        self._url = make_url(url)
+        self._failpoints = failpoints
+        self._plans = Plans(asyncpg_dialect.dialect())
+        self._read_connections = read_connections
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._engine: AsyncEngine | None = None
+        # Ambiguous commits: what they decided, and the backend that may still be at it.
+        self._ambiguous: dict[str, tuple[list[Outcome], int]] = {}
+        self._commits = 0
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed by this store."""
+        return self._commits
+
+    def describe(self) -> str:
+        """Which database this is, for a person, without its password."""
+        return f"PostgreSQL {self._url.host}:{self._url.port or 5432}/{self._url.database}"
+
+    async def commit(self, group: Sequence[Step[Any]]) -> list[Outcome]:
+        connection = await self._connected()
+        try:
+            await connection.execute("BEGIN")
+            outcomes = decide_group(group, await self._look(connection, group))
+            batch = Batch(self._plans, [o.writes for o in outcomes if o.writes is not None])
+            if not batch:
+                await connection.execute("ROLLBACK")
+                return outcomes
+            await self._write(connection, batch)
+            ticket: str = await connection.fetchval("SELECT pg_current_xact_id()::text")
+            self._failpoints.passing("store.before_commit")
+        except BaseException as exc:
+            await self._abandon(connection, rolled_back=False)
+            if isinstance(exc, _ASYNCPG_ERRORS):
+                raise _translated(exc) from exc
+            raise
+        await self._finish(connection, ticket, outcomes)
+        return outcomes
+
+    async def _finish(
+        self,
+        connection: "asyncpg.Connection[asyncpg.Record]",
+        ticket: str,
+        outcomes: list[Outcome],
+    ) -> None:
+        backend = connection.get_server_pid()
+        try:
+            status = await connection.execute("COMMIT")
+            self._failpoints.passing("store.after_commit")
+        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError, CommitUnknown) as exc:
+            if isinstance(exc, asyncpg.PostgresError) and not _lost(exc):
+                await self._abandon(connection, rolled_back=True)
+                raise _translated(exc) from exc  # refused by the server, with a reply: no commit
+            self._ambiguous[ticket] = (outcomes, backend)
+            await self._abandon(connection, rolled_back=True)
+            raise CommitUnknown(ticket) from exc
+        except BaseException:  # cancelled while waiting for the reply
+            self._ambiguous[ticket] = (outcomes, backend)
+            await self._abandon(connection, rolled_back=True)
+            raise
+        if status != "COMMIT":
+            raise StoreConflict(f"the database answered COMMIT with {status}")
+        self._commits += 1
+
+    async def settle(self, ticket: str) -> list[Outcome] | None:
+        outcomes, backend = self._ambiguous[ticket]
+        connection = await self._connected()
+        try:
+            status = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", ticket)
+            if status == "in progress":
+                # COMMIT never reached it; without us it would hold its locks until a timeout.
+                await connection.execute("SELECT pg_terminate_backend($1)", backend)
+                raise StoreUnavailable("the commit is still being decided")
+        except asyncpg.InvalidParameterValueError:
+            status = "aborted"  # this server never gave out that transaction: it was lost
+        except _ASYNCPG_ERRORS as exc:
+            await self._abandon(connection, rolled_back=True)
+            raise StoreUnavailable(f"PostgreSQL cannot tell about a commit: {exc}") from exc
+        del self._ambiguous[ticket]
+        if status != "committed":
+            return None
+        self._commits += 1
+        return outcomes
+
+    async def read(
+        self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        try:
+            async with AsyncSession(self._read_engine(), expire_on_commit=False) as session:
+                return await session.run_sync(query, *args, **kwargs)  # type: ignore[arg-type]  # sync_session is SQLModel's
+        except (OSError, DBAPIError, TimeoutError) as exc:
+            raise StoreUnavailable(f"PostgreSQL cannot be read: {exc}") from exc
+
+    async def time(self) -> datetime:
+        connection = await self._connected()
+        try:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        except _ASYNCPG_ERRORS as exc:
+            await self._abandon(connection, rolled_back=True)
+            raise StoreUnavailable(f"PostgreSQL cannot tell the time: {exc}") from exc
+        return now.astimezone(UTC)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            with suppress(*_ASYNCPG_ERRORS):
+                await self._connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
+            self._connection = None
+        if self._engine is not None:
+            await self._engine.dispose()
+            self._engine = None
+
+    async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
+        if self._connection is None or self._connection.is_closed():
+            try:
+                self._connection = await connect(self._url)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+                raise StoreUnavailable(f"PostgreSQL cannot be reached: {exc}") from exc
+        return self._connection
+
+    async def _abandon(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", *, rolled_back: bool
+    ) -> None:
+        """Leave no open transaction behind: roll back, or drop a connection that is of no use."""
+        if not rolled_back:
+            with suppress(*_ASYNCPG_ERRORS):
+                await connection.execute("ROLLBACK", timeout=CONNECT_TIMEOUT_SECONDS)
+                return
+        connection.terminate()
+        self._connection = None
+
+    def _read_engine(self) -> AsyncEngine:
+        if self._engine is None:
+            self._engine = create_async_engine(
+                self._url.set(drivername="postgresql+asyncpg"),
+                pool_size=self._read_connections,
+                pool_pre_ping=True,
+                isolation_level="AUTOCOMMIT",
+                connect_args={"timeout": CONNECT_TIMEOUT_SECONDS},
+            )
+        return self._engine
+
+    async def _look(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", group: Sequence[Step[Any]]
+    ) -> Look:
+        rows: dict[RowKey, SQLModel] = {}
+        keys = self._plans.sorted_keys(key for s in group for key in (*s.keys, *s.shared))
+        for row, wanted in keys.items():
+            plan = self._plans.by_row[row]
+            arrays = zip(*(plan.encode_key(key) for key in wanted), strict=True)
+            for record in await connection.fetch(
+                postgres_select(plan), *(list(array) for array in arrays)
+            ):
+                found = plan.decode(record)
+                rows[RowKey(row, plan.key_of(found))] = found
+        return Look(rows)
+
+    async def _write(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch) -> None:
+        for row, rows in batch.inserts.items():
+            plan = self._plans.by_row[row]
+            await connection.execute(postgres_insert(plan), *_columns(plan, rows.values()))
+        for one_round in batch.rounds:
+            for row, rows in one_round.items():
+                plan = self._plans.by_row[row]
+                status = await connection.execute(
+                    postgres_update(plan), *_columns(plan, rows.values())
+                )
+                if status != f"UPDATE {len(rows)}":
+                    raise StoreConflict(f"rows of {plan.name} had moved: {status} of {len(rows)}")
+        if batch.published:
+            await connection.execute(
+                POSTGRES_PUBLISHED,
+                *(list(column) for column in zip(*batch.published, strict=True)),
+            )
+
+
+def _columns(plan: TablePlan, rows: Any) -> list[list[Any]]:
+    return [list(column) for column in zip(*map(plan.encode, rows), strict=True)]
+
+
+async def connect(url: URL) -> "asyncpg.Connection[asyncpg.Record]":
+    """Open a connection of our own, with the time limits that the journal relies on."""
+    return await asyncio.wait_for(
+        asyncpg.connect(
+            url.set(drivername="postgresql").render_as_string(hide_password=False),
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=STATEMENT_TIMEOUT_SECONDS,
+            server_settings={
+                "application_name": "limner",
+                "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS:.0f}s",
+                "jit": "off",  # set-based statements over small groups never earn it back
+            },
+        ),
+        CONNECT_TIMEOUT_SECONDS * 2,
+    )
+
+
+_ASYNCPG_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+# 23505 unique, 40001 serialization, 40P01 deadlock, 55P03 lock not available
+_CONFLICT = frozenset({"23505", "40001", "40P01", "55P03"})
+# 22 data, 23 integrity: the statement was understood and its data refused.
+_REJECTED = ("22", "23")
+
+
+def _lost(exc: Exception) -> bool:
+    """Whether the connection itself is gone: classes 08 (connection) and 57P (shutdown)."""
+    state = getattr(exc, "sqlstate", None)
+    return state is None or state.startswith(("08", "57P"))
+
+
+def _translated(exc: Exception) -> Exception:
+    state = getattr(exc, "sqlstate", None)
+    if state in _CONFLICT:
+        return StoreConflict(str(exc))
+    if state is not None and state.startswith(_REJECTED):
+        return StoreRejected(f"PostgreSQL refuses a row: {exc}")
+    if isinstance(exc, asyncpg.InterfaceError) and isinstance(exc, ValueError):
+        return StoreRejected(f"asyncpg cannot send a value: {exc}")
+    return StoreUnavailable(f"PostgreSQL cannot write: {exc}")

@@ -1,0 +1,266 @@
+"""SQLite under the journal: one writer, WAL, every commit on the disk (synchronous=FULL).
+
+Everything here is synchronous and runs in one thread of its own, or in place (`inline`, for
+simulations on `:memory:`).
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import StaticPool
+from sqlmodel import Session, SQLModel
+
+from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
+from adapters.failpoints import NO_FAILPOINTS, Failpoints
+from adapters.store.statements import (
+    SQLITE_PUBLISHED,
+    Batch,
+    Plans,
+    sqlite_insert,
+    sqlite_select,
+    sqlite_update,
+)
+from schemas.step import Look, Outcome, RowKey, Step, decide_group
+from schemas.tables import EventRow
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MEMORY = ":memory:"
+BUSY_TIMEOUT_SECONDS = 5.0
+
+
+class SqliteStore:
+    """The `Store` of the local profile."""
+
+    def __init__(
+        self,
+        database: str | Path,
+        *,
+        inline: bool = False,
+        failpoints: Failpoints = NO_FAILPOINTS,
+        read_only: bool = False,
+        max_pages: int | None = None,
+    ) -> None:
+        """*database* is a file, or `:memory:`. *read_only* and *max_pages* are for fault tests."""
+        self._database = str(database)
+        self._inline = inline
+        self._failpoints = failpoints
+        self._read_only = read_only
+        self._max_pages = max_pages
+        self._plans = Plans(sqlite_dialect.dialect())
+        self._sql = {
+            row: (sqlite_select(plan), sqlite_insert(plan), sqlite_update(plan))
+            for row, plan in self._plans.by_row.items()
+        }
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="sqlite-reader")
+        self._connection: sqlite3.Connection | None = None
+        self._engine: sa.Engine | None = None
+        self._last_commit: tuple[str, list[Outcome]] | None = None
+        self._commits = 0
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed by this store."""
+        return self._commits
+
+    def describe(self) -> str:
+        """Which database this is, for a person, without its password."""
+        return f"SQLite {self._database}"
+
+    async def commit(self, group: Sequence[Step[Any]]) -> list[Outcome]:
+        return await self._run(self._writer, partial(self._commit, group))
+
+    async def settle(self, ticket: str) -> list[Outcome] | None:
+        if self._last_commit is not None and self._last_commit[0] == ticket:
+            return self._last_commit[1]
+        return None
+
+    async def read(
+        self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        def run() -> T:
+            try:
+                with Session(self._read_engine(), expire_on_commit=False) as session:
+                    return query(session, *args, **kwargs)
+            except OperationalError as exc:
+                raise StoreUnavailable(f"SQLite cannot read {self._database}: {exc.orig}") from exc
+
+        return await self._run(self._readers, run)
+
+    async def time(self) -> datetime:
+        return datetime.now(UTC)  # the database has no clock of its own
+
+    async def close(self) -> None:
+        await self._run(self._writer, self._close)
+        self._writer.shutdown()
+        self._readers.shutdown()
+
+    async def _run(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
+        if self._inline:
+            return function()
+        return await asyncio.get_running_loop().run_in_executor(pool, function)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            mode = "ro" if self._read_only else "rw"
+            if self._database == MEMORY:
+                connection = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
+            else:
+                connection = sqlite3.connect(
+                    f"file:{self._database}?mode={mode}",
+                    uri=True,
+                    isolation_level=None,
+                    timeout=BUSY_TIMEOUT_SECONDS,
+                    check_same_thread=False,
+                )
+            connection.row_factory = sqlite3.Row
+            prepare(connection, read_only=self._read_only)
+            if self._max_pages is not None:
+                connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
+            self._connection = connection
+        return self._connection
+
+    def _read_engine(self) -> sa.Engine:
+        if self._engine is None:
+            if self._database == MEMORY:
+                writer = self._connected()
+                self._engine = sa.create_engine(
+                    "sqlite://", creator=lambda: writer, poolclass=StaticPool
+                )
+            else:
+                self._engine = sa.create_engine(
+                    "sqlite://",
+                    creator=lambda: sqlite3.connect(
+                        f"file:{self._database}?mode=ro",
+                        uri=True,
+                        timeout=BUSY_TIMEOUT_SECONDS,
+                        check_same_thread=False,
+                    ),
+                )
+        return self._engine
+
+    def _commit(self, group: Sequence[Step[Any]]) -> list[Outcome]:
+        ticket = str(self._commits + 1)
+        try:
+            connection = self._connected()
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as exc:
+            raise _translated(exc, self._database) from exc
+        try:
+            outcomes = decide_group(group, self._look(connection, group))
+            batch = Batch(self._plans, [o.writes for o in outcomes if o.writes is not None])
+            if not batch:
+                connection.execute("ROLLBACK")
+                return outcomes
+            self._write(connection, batch)
+            self._failpoints.passing("store.before_commit")
+            connection.execute("COMMIT")
+        except sqlite3.Error as exc:
+            with suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            raise _translated(exc, self._database) from exc
+        except BaseException:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+        self._commits += 1
+        self._last_commit = (ticket, outcomes)
+        try:
+            self._failpoints.passing("store.after_commit")
+        except CommitUnknown as exc:  # a fault test plays a lost reply
+            raise CommitUnknown(ticket) from exc
+        return outcomes
+
+    def _look(self, connection: sqlite3.Connection, group: Sequence[Step[Any]]) -> Look:
+        rows: dict[RowKey, SQLModel] = {}
+        keys = self._plans.sorted_keys(key for s in group for key in (*s.keys, *s.shared))
+        for row, wanted in keys.items():
+            plan, select = self._plans.by_row[row], self._sql[row][0]
+            for key in wanted:
+                found = connection.execute(select, plan.encode_key(key)).fetchone()
+                if found is not None:
+                    rows[RowKey(row, key)] = plan.decode(found)
+        return Look(rows)
+
+    def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        for row, rows in batch.inserts.items():
+            plan = self._plans.by_row[row]
+            connection.executemany(self._sql[row][1], [plan.encode(one) for one in rows.values()])
+        for one_round in batch.rounds:
+            for row, rows in one_round.items():
+                self._update(connection, row, list(rows.values()))
+        if batch.published:
+            encode_time = self._plans.by_row[EventRow].encoder("published_at")
+            marks = [(encode_time(mark.at), *mark[:3]) for mark in batch.published]
+            connection.executemany(SQLITE_PUBLISHED, marks)
+
+    def _update(
+        self, connection: sqlite3.Connection, row: type[SQLModel], rows: list[SQLModel]
+    ) -> None:
+        plan = self._plans.by_row[row]
+        parameters = []
+        for one in rows:
+            named = dict(zip(plan.names, plan.encode(one), strict=True))
+            values = [named[name] for name in (*plan.other_names, *plan.key_names)]
+            parameters.append([*values, *([named["version"]] * 2 if plan.versioned else [])])
+        cursor = connection.executemany(self._sql[row][2], parameters)
+        if cursor.rowcount != len(rows):
+            raise StoreConflict(f"{len(rows) - cursor.rowcount} rows of {plan.name} had moved")
+
+
+def prepare(connection: sqlite3.Connection, *, read_only: bool = False) -> None:
+    """Set what every connection of ours needs: WAL, and every commit on the disk."""
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+_UNAVAILABLE = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_PROTOCOL,
+}
+_CONFLICT_EXTENDED = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
+_CONFLICT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _translated(exc: sqlite3.Error, database: str) -> Exception:
+    extended = getattr(exc, "sqlite_errorcode", None)
+    if extended is None:  # raised by the driver: an encoding that SQLite never saw
+        return StoreRejected(f"SQLite cannot take a value: {exc}")
+    code = extended & 0xFF
+    if extended in _CONFLICT_EXTENDED:
+        return StoreConflict(str(exc))
+    if code in _CONFLICT or code in _UNAVAILABLE:
+        return StoreUnavailable(f"SQLite cannot write {database}: {exc}")
+    return StoreRejected(f"SQLite refuses a row: {exc}")

@@ -1,0 +1,259 @@
+"""The SQL of the journal's writes, derived from the tables, and the codecs of their columns.
+
+Derived, not written by hand, so that a new table or column needs no statement of its own. Set-based
+on PostgreSQL (one statement a table and group, whatever the number of rows), row by row through
+`executemany` on SQLite, where a statement costs no round trip.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import pydantic_core
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import Dialect
+from sqlmodel import SQLModel
+
+from schemas.step import EventMark, RowKey, Writes
+from schemas.tables import TABLES, EventRow
+
+Codec = Callable[[Any], Any] | None
+
+# Rows that never change once written; they are looked up but not locked.
+IMMUTABLE = frozenset({"InboxRow", "DeadLetterRow", "IdempotencyKeyRow", "ImageRow"})
+
+
+class TablePlan:
+    """What the store knows of one table: columns, keys, codecs."""
+
+    def __init__(self, row: type[SQLModel], dialect: Dialect) -> None:
+        table: sa.Table = TABLES[row].__table__  # type: ignore[attr-defined]  # SQLModel sets it
+        self.row = row
+        self.name = table.name
+        self.lockable = row.__name__ not in IMMUTABLE
+        # A database-given number is neither written nor part of any key that we know beforehand.
+        self.columns = [c for c in table.columns if not _given_by_database(c)]
+        self.names = [column.name for column in self.columns]
+        self.key_names = [c.name for c in table.primary_key.columns if not _given_by_database(c)]
+        self.other_names = [name for name in self.names if name not in self.key_names]
+        self.versioned = "version" in self.names
+        self.encoders = [_encoder(column, dialect) for column in self.columns]
+        self.decoders = [
+            (column.name, decoder)
+            for column in self.columns
+            if (decoder := _decoder(column, dialect)) is not None
+        ]
+        self.types = [_postgres_type(column) for column in self.columns]
+        self.key_types = [self.types[self.names.index(name)] for name in self.key_names]
+        self._key_encoders = [self.encoders[self.names.index(name)] for name in self.key_names]
+
+    def encode(self, row: SQLModel) -> list[Any]:
+        values = row.__dict__
+        return [
+            values[name] if encode is None else encode(values[name])
+            for name, encode in zip(self.names, self.encoders, strict=True)
+        ]
+
+    def encode_key(self, key: Sequence[Any]) -> list[Any]:
+        return [
+            part if encode is None else encode(part)
+            for part, encode in zip(key, self._key_encoders, strict=True)
+        ]
+
+    def encoder(self, name: str) -> Callable[[Any], Any]:
+        return self.encoders[self.names.index(name)] or (lambda value: value)
+
+    def decode(self, record: Any) -> SQLModel:
+        """Turn a driver's row (a mapping of names) into a row object, unvalidated."""
+        values = dict(record)
+        for name, decode in self.decoders:
+            values[name] = decode(values[name])
+        return self.row.model_construct(None, **values)
+
+    def key_of(self, row: SQLModel) -> tuple[Any, ...]:
+        return tuple(getattr(row, name) for name in self.key_names)
+
+
+def _given_by_database(column: sa.Column[Any]) -> bool:
+    return column.primary_key and isinstance(column.type, sa.BigInteger)
+
+
+def _encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
+    if isinstance(column.type, sa.JSON):
+        return lambda value: None if value is None else pydantic_core.to_json(value).decode()
+    processor: Codec = column.type.dialect_impl(dialect).bind_processor(dialect)
+    return processor
+
+
+def _decoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
+    if isinstance(column.type, sa.JSON):
+        return lambda value: None if value is None else pydantic_core.from_json(value)
+    if isinstance(column.type, sa.DateTime | sa.TypeDecorator) and dialect.name == "postgresql":
+        return None  # asyncpg gives aware datetimes in UTC and Decimals
+    processor: Codec = column.type.dialect_impl(dialect).result_processor(dialect, None)
+    return processor
+
+
+def _postgres_type(column: sa.Column[Any]) -> str:
+    """The array element type under which asyncpg sends a column's values."""
+    kind = column.type
+    if isinstance(kind, sa.JSON):
+        return "text"  # cast to jsonb by the statement: asyncpg then needs no codec
+    if isinstance(kind, sa.types.Uuid):
+        return "uuid"
+    if isinstance(kind, sa.Boolean):
+        return "bool"
+    if isinstance(kind, sa.BigInteger):
+        return "int8"
+    if isinstance(kind, sa.Integer):
+        return "int4"
+    if isinstance(kind, sa.String):  # Enum is one
+        return "text"
+    if isinstance(kind, sa.TypeDecorator):
+        return {"UTCDateTime": "timestamptz", "Money": "numeric", "AutoString": "text"}[
+            type(kind).__name__
+        ]
+    raise TypeError(f"no PostgreSQL type for {column}")
+
+
+class Plans:
+    """One `TablePlan` a table, in the fixed order in which tables are locked and written."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.by_row = {row: TablePlan(row, dialect) for row in TABLES}
+        self.order = {row: number for number, row in enumerate(TABLES)}
+
+    def sorted_keys(self, keys: Iterable[RowKey]) -> dict[type[SQLModel], list[tuple[Any, ...]]]:
+        """Group keys by table, tables in their order and keys in theirs."""
+        found: dict[type[SQLModel], set[tuple[Any, ...]]] = {}
+        for row, key in keys:
+            found.setdefault(row, set()).add(key)
+        return {row: sorted(found[row]) for row in sorted(found, key=self.order.__getitem__)}
+
+
+def sqlite_select(plan: TablePlan) -> str:
+    return f"SELECT {_quoted(plan.names)} FROM {plan.name} WHERE {_equal(plan.key_names, '?')}"
+
+
+def sqlite_insert(plan: TablePlan) -> str:
+    marks = ", ".join("?" * len(plan.names))
+    return f"INSERT INTO {plan.name} ({_quoted(plan.names)}) VALUES ({marks})"
+
+
+def sqlite_update(plan: TablePlan) -> str:
+    """Parameters: the other columns, then the key, then (if versioned) the version again."""
+    sets = ", ".join(f'"{name}" = ?' for name in plan.other_names)
+    guard = f" AND {CAS.format(t='', new='?')}" if plan.versioned else ""
+    return f"UPDATE {plan.name} SET {sets} WHERE {_equal(plan.key_names, '?')}{guard}"
+
+
+# Unchanged, or exactly one further: nobody else has written this row since it was looked at.
+CAS = "{t}version IN ({new} - 1, {new})"
+
+SQLITE_PUBLISHED = (
+    "UPDATE events SET published_at = ? WHERE stream_kind = ? AND stream_id = ? AND seq = ?"
+    " AND published_at IS NULL"
+)
+
+
+def _quoted(names: Iterable[str], prefix: str = "") -> str:
+    return ", ".join(f'{prefix}"{name}"' for name in names)
+
+
+def _equal(names: Iterable[str], mark: str) -> str:
+    return " AND ".join(f'"{name}" = {mark}' for name in names)
+
+
+@cache
+def postgres_select(plan: TablePlan) -> str:
+    """Lock rows in key order and return them. Parameters: one array a key column."""
+    keys = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(plan.key_types, 1))
+    names = _quoted(plan.key_names)
+    join = " AND ".join(f't."{name}" = k."{name}"' for name in plan.key_names)
+    lock = " FOR UPDATE OF t" if plan.lockable else ""
+    return (
+        f"SELECT {_quoted(plan.names, 't.')} FROM {plan.name} t"
+        f" JOIN unnest({keys}) AS k({names}) ON {join}"
+        f" ORDER BY {_quoted(plan.key_names, 't.')}{lock}"
+    )
+
+
+@cache
+def postgres_insert(plan: TablePlan) -> str:
+    """Parameters: one array a column."""
+    return (
+        f"INSERT INTO {plan.name} ({_quoted(plan.names)})"
+        f" SELECT {_cast_columns(plan, plan.names)} FROM {_unnest(plan, plan.names)}"
+    )
+
+
+@cache
+def postgres_update(plan: TablePlan) -> str:
+    """Parameters: one array a column, in the order of `plan.names`."""
+    sets = ", ".join(f'"{name}" = {_cast(plan, name)}' for name in plan.other_names)
+    join = " AND ".join(f't."{name}" = u."{name}"' for name in plan.key_names)
+    guard = f" AND {CAS.format(t='t.', new='u.version')}" if plan.versioned else ""
+    return f"UPDATE {plan.name} t SET {sets} FROM {_unnest(plan, plan.names)} WHERE {join}{guard}"
+
+
+POSTGRES_PUBLISHED = (
+    "UPDATE events e SET published_at = m.at"
+    " FROM unnest($1::text[], $2::text[], $3::int4[], $4::timestamptz[]) AS m(kind, id, seq, at)"
+    " WHERE e.stream_kind = m.kind AND e.stream_id = m.id AND e.seq = m.seq"
+    " AND e.published_at IS NULL"
+)
+
+
+def _unnest(plan: TablePlan, names: Sequence[str]) -> str:
+    arrays = ", ".join(
+        f"${n}::{plan.types[plan.names.index(name)]}[]" for n, name in enumerate(names, 1)
+    )
+    return f"unnest({arrays}) AS u({_quoted(names)})"
+
+
+def _cast(plan: TablePlan, name: str) -> str:
+    column = plan.columns[plan.names.index(name)]
+    return f'u."{name}"::jsonb' if isinstance(column.type, sa.JSON) else f'u."{name}"'
+
+
+def _cast_columns(plan: TablePlan, names: Iterable[str]) -> str:
+    return ", ".join(_cast(plan, name) for name in names)
+
+
+class Batch:
+    """The writes of a whole group, sorted into statements: tables in order, updates in rounds."""
+
+    def __init__(self, plans: Plans, all_writes: Iterable[Writes]) -> None:
+        self.inserts: dict[type[SQLModel], dict[RowKey, SQLModel]] = {}
+        self.rounds: list[dict[type[SQLModel], dict[RowKey, SQLModel]]] = []
+        self.published: list[EventMark] = []
+        inserted: dict[RowKey, SQLModel] = {}
+        updated_in: dict[RowKey, int] = {}
+        anonymous = 0
+        for writes in all_writes:
+            for key, row in writes.inserts:
+                if isinstance(row, EventRow):  # its key is given by the database
+                    anonymous += 1
+                    key = RowKey(EventRow, (anonymous,))
+                inserted[key] = row
+                self.inserts.setdefault(key.row, {})[key] = row
+            for key, row in writes.updates:
+                plan = plans.by_row[key.row]
+                if not plan.versioned and key in inserted:
+                    # A shared row made and changed again in one group is written once, as it ends.
+                    self.inserts[key.row][key] = row
+                    continue
+                # Every version is written, so that the guard sees each arrow; else the last.
+                number = updated_in.get(key, -1) + 1 if plan.versioned else 0
+                updated_in[key] = number
+                while len(self.rounds) <= number:
+                    self.rounds.append({})
+                self.rounds[number].setdefault(key.row, {})[key] = row
+            self.published += writes.published
+        order = plans.order.__getitem__
+        self.inserts = {row: self.inserts[row] for row in sorted(self.inserts, key=order)}
+        self.rounds = [{row: one[row] for row in sorted(one, key=order)} for one in self.rounds]
+        self.published.sort()
+
+    def __bool__(self) -> bool:
+        return bool(self.inserts or self.rounds or self.published)

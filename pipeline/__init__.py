@@ -1,0 +1,1 @@
+"""What does happen: use cases, the journal, routes, subscribers, the command line."""

@@ -1,0 +1,121 @@
+"""Errors that callers see: each says what happened, what it means, and what to do about it.
+
+One tree; `status`, `code` and the attributes become an RFC 9457 problem in `routes.problems`.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from schemas.step import Lost
+
+
+class PipelineError(Lost):
+    """Base. Raised inside a step it is a loser: nothing of the step is written."""
+
+    status = 500
+    code = "internal"
+    title = "Something went wrong"
+
+    def __init__(self, detail: str, **facts: Any) -> None:
+        super().__init__(detail)
+        self.facts = facts
+
+
+class NoSuchJob(PipelineError):
+    status, code, title = 404, "no_such_job", "There is no such job"
+
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__(
+            f"No job has the id {job_id}. Check the id; it is the job_id of the reply that"
+            " accepted the request.",
+            job_id=str(job_id),
+        )
+
+
+class NoSuchImage(PipelineError):
+    status, code, title = 404, "no_such_image", "There is no such picture"
+
+    def __init__(self, image_id: UUID, variant: str | None = None) -> None:
+        what = f"no variant {variant!r}" if variant else "no picture"
+        super().__init__(
+            f"There is {what} with the id {image_id}. Take addresses from the job's result.",
+            image_id=str(image_id),
+        )
+
+
+class CannotCancel(PipelineError):
+    status, code, title = 409, "cannot_cancel", "The job can no longer be cancelled"
+
+    def __init__(self, job_id: UUID, state: str) -> None:
+        super().__init__(
+            f"Job {job_id} is {state}; only a queued or working job can be cancelled."
+            " Nothing was changed.",
+            job_id=str(job_id),
+            job_status=state,
+        )
+
+
+class IdempotencyKeyReused(PipelineError):
+    status, code, title = 422, "idempotency_key_reused", "The key belongs to another request"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"The Idempotency-Key {key!r} was used with another body. Nothing was stored. Send the"
+            " same body to get the first reply again, or a new key for a new request.",
+            field="Idempotency-Key",
+        )
+
+
+class UnknownProvider(PipelineError):
+    status, code, title = 422, "unknown_provider", "The provider is not known here"
+
+    def __init__(self, provider: str, known: list[str]) -> None:
+        super().__init__(
+            f"There is no provider {provider!r}. Known: {', '.join(known)}. Nothing was stored.",
+            field="provider",
+            known=known,
+        )
+
+
+class UnknownStyle(PipelineError):
+    status, code, title = 422, "unknown_style", "The provider does not know this style"
+
+    def __init__(self, style: str, provider: str, known: list[str]) -> None:
+        super().__init__(
+            f"{provider} has no style {style!r}. Known: {', '.join(known)}. Nothing was stored.",
+            field="style",
+            known=known,
+        )
+
+
+class DraftNotUsable(PipelineError):
+    status, code, title = 409, "draft_not_usable", "The draft cannot get this final"
+
+    def __init__(self, draft_job_id: UUID, reason: str) -> None:
+        super().__init__(
+            f"Job {draft_job_id} cannot get a final: {reason}. Nothing was stored.",
+            field="draft_job_id",
+            draft_job_id=str(draft_job_id),
+        )
+
+
+class BlogDeleted(PipelineError):
+    status, code, title = 409, "blog_deleted", "The blog was deleted"
+
+    def __init__(self, blog_id: str) -> None:
+        super().__init__(
+            f"Blog {blog_id} was deleted; it takes no more pictures. Nothing was stored."
+            " Use another blog_id.",
+            field="blog_id",
+            blog_id=blog_id,
+        )
+
+
+class BlogIdsDisagree(PipelineError):
+    status, code, title = 400, "blog_ids_disagree", "Two blog ids were given"
+
+    def __init__(self, body: str, query: str) -> None:
+        super().__init__(
+            f"The body names blog {body!r}, the query {query!r}. Nothing was stored. Give one.",
+            field="blog_id",
+        )

@@ -1,0 +1,256 @@
+"""The journal: the only writer. Steps that arrive while a commit is in flight form the next group.
+
+No timer and no added wait: the commit in flight is the window. No SQL here; the store locks,
+looks, decides and writes. If this file vanished, every step would pay for a commit of its own, and
+lost replies, deadlocks and bad rows would become their callers' business.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import structlog
+from sqlmodel import Session
+
+from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
+from adapters.ports import Backoff, Clock, Ids, Store
+from schemas.step import Outcome, RowKey, Step, Writes
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+MAX_GROUP = 500
+MAX_CREATIONS_WAITING = 2_000
+# A group that loses this often to other transactions is given up with an error to its callers.
+MAX_CONFLICTS = 20
+OFFSET_REFRESH = timedelta(minutes=1)
+
+
+class JournalFull(Exception):
+    """Too many creations wait already; nothing was stored. Try again after *retry_after*."""
+
+    def __init__(self, retry_after: timedelta = timedelta(seconds=1)) -> None:
+        super().__init__("too many requests wait to be stored")
+        self.retry_after = retry_after
+
+
+class JournalClosed(Exception):
+    """The process is going down; nothing was stored."""
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    step: Step[Any]
+    answer: asyncio.Future[Any]
+
+
+class Journal:
+    """Groups steps, commits them, repeats what may be repeated and answers each caller."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        *,
+        max_group: int = MAX_GROUP,
+        max_creations_waiting: int = MAX_CREATIONS_WAITING,
+        conflict_backoff: Backoff = Backoff(timedelta(milliseconds=5), timedelta(milliseconds=500)),
+        settle_backoff: Backoff = Backoff(timedelta(milliseconds=50), timedelta(seconds=2)),
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._max_group = max_group
+        self._max_creations_waiting = max_creations_waiting
+        self._conflict_backoff = conflict_backoff
+        self._settle_backoff = settle_backoff
+        self._waiting: deque[_Entry] = deque()
+        self._creations_waiting = 0
+        self._listeners: list[Callable[[Sequence[Writes]], None]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._arrived = asyncio.Event()
+        self._offset = timedelta()
+        self._offset_taken_at: float | None = None
+        self._closed = False
+        # Of all groups so far: how many, and how many steps they held.
+        self.groups = 0
+        self.steps = 0
+
+    def now(self) -> datetime:
+        """The time of day, by the database's clock: equal on every process."""
+        return self._clock.now() + self._offset
+
+    def subscribe(self, listener: Callable[[Sequence[Writes]], None]) -> None:
+        """Call *listener* with what each group committed, right after its commit."""
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        await self._take_offset()
+        self._writer = asyncio.create_task(self._write_groups(), name="journal")
+
+    async def close(self) -> None:
+        """Commit what has entered, then stop; later steps raise `JournalClosed`."""
+        self._closed = True
+        self._arrived.set()
+        if self._writer is not None:
+            await self._writer
+
+    async def record(self, step: Step[T]) -> T:
+        """Commit *step* and return what it decided; raise what it lost by.
+
+        A step that has entered is never withdrawn: when its caller is cancelled it is written all
+        the same. Raises `JournalFull` (creations only), `StoreUnavailable` (nothing was written).
+        """
+        if self._closed or self._writer is None:
+            raise JournalClosed
+        if step.creates:
+            if self._creations_waiting >= self._max_creations_waiting:
+                raise JournalFull
+            self._creations_waiting += 1
+        entry = _Entry(step, asyncio.get_running_loop().create_future())
+        # A caller that went away must not leave "exception was never retrieved" behind.
+        entry.answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._waiting.append(entry)
+        self._arrived.set()
+        answer: T = await asyncio.shield(entry.answer)
+        return answer
+
+    async def read(
+        self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function of `adapters.store.reads`."""
+        return await self._store.read(query, *args, **kwargs)
+
+    async def _write_groups(self) -> None:
+        while True:
+            if not self._waiting:
+                if self._closed:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+                # Whatever is ready to run in this turn of the loop joins the group.
+                await asyncio.sleep(0)
+                continue
+            group = self._next_group()
+            self.groups += 1
+            self.steps += len(group)
+            await self._commit(group)
+            await self._refresh_offset()
+
+    def _next_group(self) -> list[_Entry]:
+        """Take steps in order of arrival, leaving those whose rows this group holds already."""
+        group: list[_Entry] = []
+        passed: list[_Entry] = []
+        own: set[RowKey] = set()
+        shared: set[RowKey] = set()
+        while self._waiting and len(group) < self._max_group and len(passed) < self._max_group:
+            entry = self._waiting.popleft()
+            step = entry.step
+            collides = any(key in own or key in shared for key in step.keys) or any(
+                key in own for key in step.shared
+            )
+            # A step that must wait keeps its rows from the steps behind it: order stays.
+            own.update(step.keys)
+            if collides:
+                passed.append(entry)
+                own.update(step.shared)
+                continue
+            shared.update(step.shared)
+            group.append(entry)
+            self._creations_waiting -= step.creates
+        self._waiting.extendleft(reversed(passed))
+        return group
+
+    async def _commit(self, group: list[_Entry]) -> None:
+        """Commit *group* and answer every entry of it, whatever happens."""
+        try:
+            outcomes = await self._commit_or_repeat([entry.step for entry in group])
+        except StoreRejected as exc:
+            await self._bisect(group, exc)
+            return
+        except Exception as exc:
+            if not isinstance(exc, StoreUnavailable | StoreConflict):
+                log.error("journal_group_failed", steps=len(group), exc_info=exc)
+            for entry in group:
+                _answer(entry, error=exc)
+            return
+        written = [o.writes for o in outcomes if o.writes is not None]
+        for entry, outcome in zip(group, outcomes, strict=True):
+            _answer(entry, outcome)
+        for listener in self._listeners:
+            try:
+                listener(written)
+            except Exception as exc:  # what is committed is committed, whoever fails to hear of it
+                log.error("journal_listener_failed", exc_info=exc)
+
+    async def _bisect(self, group: list[_Entry], exc: StoreRejected) -> None:
+        """Find the step whose data the database refuses, so that it hurts nobody else."""
+        if len(group) == 1:
+            log.error("step_rejected", step=group[0].step.name, error=str(exc))
+            _answer(group[0], error=exc)
+            return
+        middle = len(group) // 2
+        await self._commit(group[:middle])
+        await self._commit(group[middle:])
+
+    async def _commit_or_repeat(self, steps: list[Step[Any]]) -> list[Outcome]:
+        conflicts = 0
+        while True:
+            try:
+                return await self._store.commit(steps)
+            except CommitUnknown as unknown:
+                log.warning("commit_unknown", steps=len(steps), ticket=unknown.ticket)
+                outcomes = await self._settle(unknown.ticket)
+                if outcomes is not None:
+                    return outcomes
+            except StoreConflict as exc:
+                conflicts += 1
+                if conflicts >= MAX_CONFLICTS:
+                    raise StoreUnavailable(f"lost {conflicts} times in a row: {exc}") from exc
+                wait = self._conflict_backoff.after(conflicts)
+                await self._clock.sleep(self._ids.jitter(wait))
+
+    async def _settle(self, ticket: str) -> list[Outcome] | None:
+        """Ask what became of a commit until the database can tell; None means it was not done."""
+        failures = 0
+        while True:
+            try:
+                return await self._store.settle(ticket)
+            except StoreUnavailable as exc:
+                failures += 1
+                log.warning("commit_still_unknown", ticket=ticket, error=str(exc))
+                await self._clock.sleep(self._ids.jitter(self._settle_backoff.after(failures)))
+
+    async def _take_offset(self) -> None:
+        before = self._clock.monotonic()
+        theirs = await self._store.time()
+        after = self._clock.monotonic()
+        # Half of the round trip has passed since the database looked at its clock.
+        self._offset = theirs + timedelta(seconds=(after - before) / 2) - self._clock.now()
+        self._offset_taken_at = after
+
+    async def _refresh_offset(self) -> None:
+        taken = self._offset_taken_at
+        if taken is None or self._clock.monotonic() - taken < OFFSET_REFRESH.total_seconds():
+            return
+        try:
+            await self._take_offset()
+        except StoreUnavailable as exc:
+            self._offset_taken_at = self._clock.monotonic()
+            log.warning("clock_offset_not_refreshed", error=str(exc))
+
+
+def _answer(entry: _Entry, outcome: Outcome | None = None, error: Exception | None = None) -> None:
+    if entry.answer.done():
+        return
+    error = outcome.error if outcome is not None else error
+    if error is not None:
+        entry.answer.set_exception(error)
+    elif outcome is not None:
+        entry.answer.set_result(outcome.answer)

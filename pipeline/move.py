@@ -1,0 +1,135 @@
+"""Move a job inside a step: the new row and the one event that goes with every new version."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from adapters.errors import AdapterError
+from schemas.events import EventType, StreamKind, data_json
+from schemas.step import Lost, RowKey, Writes
+from schemas.tables import EventRow, JobRow
+from states.machine import IllegalMove, move
+from states.table import OPEN, TERMINAL, State, Trigger
+
+# How long a queued job may wait for its task before the sweep sends another.
+QUEUED_PATIENCE = timedelta(minutes=15)
+
+EVENT_OF_STATE: dict[State, EventType] = {
+    State.QUEUED: EventType.JOB_QUEUED,
+    State.RUNNING: EventType.JOB_STARTED,
+    State.PROCESSING_RESULT: EventType.JOB_RESULT_RECEIVED,
+    State.COMPLETED: EventType.JOB_COMPLETED,
+    State.FAILED: EventType.JOB_FAILED,
+    State.CANCELLED: EventType.JOB_CANCELLED,
+}
+
+
+class JobMoved(Lost):
+    """The job is no longer where the step expected it. *job* is what it is now, None if absent."""
+
+    def __init__(self, job: JobRow | None, reason: str) -> None:
+        super().__init__(reason)
+        self.job = job
+
+
+def job_key(job_id: UUID) -> RowKey:
+    return RowKey(JobRow, (job_id,))
+
+
+def move_job(
+    writes: Writes,
+    job: JobRow,
+    trigger: Trigger,
+    *,
+    at: datetime,
+    event_id: UUID,
+    reason: str | None = None,
+    data: dict[str, Any] | None = None,
+    **changes: Any,
+) -> JobRow:
+    """Pull *trigger* on *job*: write the next version and its event; return the new row.
+
+    *changes* are further columns, *data* further facts for the event. Raises `JobMoved` when the
+    state does not admit the trigger.
+    """
+    try:
+        target = move(job.state, trigger)
+    except IllegalMove as exc:
+        raise JobMoved(job, str(exc)) from exc
+    new: dict[str, Any] = {"state": target.target, "version": job.version + 1}
+    if target.raises_attempt:
+        new |= {
+            "attempt": job.attempt + 1,
+            "dispatch": 1,
+            "dispatched_to": None,
+            "resumes": 0,
+            "queued_at": at,
+            "wake_at": at + QUEUED_PATIENCE,
+            "lease_until": None,
+            "lease_token": None,
+            "ended_at": None,
+            "error": None,
+        }
+    if target.counts_as_retry:
+        new["retry_count"] = job.retry_count + 1
+    if target.target in OPEN:
+        new["stage"] = target.target
+    if target.source in TERMINAL:
+        new["ended_at"] = None
+    if target.target in TERMINAL:
+        new |= {"ended_at": at, "wake_at": None, "lease_until": None, "lease_token": None}
+    moved = job.model_copy(update=new | changes)
+    writes.update(moved, job.id)
+    writes.insert(job_event(moved, at=at, event_id=event_id, reason=reason, data=data))
+    return moved
+
+
+def job_event(
+    job: JobRow,
+    *,
+    at: datetime,
+    event_id: UUID,
+    kind: EventType | None = None,
+    reason: str | None = None,
+    data: dict[str, Any] | None = None,
+) -> EventRow:
+    """The event of the job's present version, with what every receiver needs of the job."""
+    facts: dict[str, Any] = {
+        "job_id": str(job.id),
+        "kind": job.kind,
+        "state": job.state.value,
+        "attempt": job.attempt,
+        "quality": job.quality,
+        "is_draft": job.is_draft,
+        "provider": job.provider,
+        "blog_id": job.blog_id,
+        "blog_job_id": job.blog_job_id,
+        "role": job.role,
+        "position": job.position,
+        "draft_job_id": str(job.draft_job_id) if job.draft_job_id else None,
+        "final_job_id": str(job.final_job_id) if job.final_job_id else None,
+        "reason": reason,
+    }
+    return EventRow.model_construct(
+        None,
+        position=None,
+        stream_kind=StreamKind.JOB.value,
+        stream_id=str(job.id),
+        seq=job.version,
+        event_id=event_id,
+        tenant=job.tenant,
+        type=(kind or EVENT_OF_STATE[job.state]).value,
+        blog_id=job.blog_id,
+        data=data_json(facts | (data or {})),
+        occurred_at=at,
+        published_at=None,
+    )
+
+
+def error_facts(code: str, message: str, **details: Any) -> dict[str, Any]:
+    """What a failed job says of itself: a code for programs, a message for people."""
+    return {"code": code, "message": message, "details": details}
+
+
+def told(exc: AdapterError) -> str:
+    return str(exc) or type(exc).__name__

@@ -1,0 +1,368 @@
+"""Each promise of the journal, on SQLite and on PostgreSQL."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
+from adapters.failpoints import Failpoints
+from adapters.local.clock import SystemClock
+from adapters.local.ids import RandomIds
+from adapters.ports import Backoff
+from adapters.store import reads
+from adapters.store.database import open_store
+from pipeline.journal import MAX_CONFLICTS, Journal, JournalClosed, JournalFull
+from pipeline.move import JobMoved, job_key
+from schemas.step import Look, RowKey, Step, Writes
+from schemas.tables import BlogRow, JobRow
+from states.table import State, Trigger
+from tests.fakes.gate import GatedStore
+from tests.fakes.wire import Cut, Wire
+from tests.jobs import create, new_job, pull
+
+
+class Bench:
+    """A journal over a gated real store."""
+
+    def __init__(self, url: str, **journal: Any) -> None:
+        self.failpoints = Failpoints()
+        self.store = open_store(url, failpoints=self.failpoints)
+        self.gate = GatedStore(self.store)
+        clock = SystemClock()
+        ids = RandomIds(clock, random.Random(1))
+        self.journal = Journal(self.gate, clock, ids, **journal)
+
+    async def job(self, job_id: UUID) -> JobRow | None:
+        return await self.store.read(reads.job, "default", job_id)
+
+    async def hold(self) -> asyncio.Task[Any]:
+        """Shut the gate with one commit before it, so that what follows gathers behind it."""
+        self.gate.shut()
+        first = asyncio.create_task(self.journal.record(create(new_job())))
+        await self.gate.commit_waits()
+        return first
+
+
+@asynccontextmanager
+async def bench_on(url: str, **journal: Any) -> AsyncIterator[Bench]:
+    bench = Bench(url, **journal)
+    await bench.journal.start()
+    yield bench
+    bench.gate.open()
+    await bench.journal.close()
+    await bench.store.close()
+
+
+@pytest.fixture
+async def bench(database_url: str) -> AsyncIterator[Bench]:
+    async with bench_on(database_url) as opened:
+        yield opened
+
+
+def asleep(*steps: Step[Any], journal: Journal) -> list[asyncio.Task[Any]]:
+    return [asyncio.create_task(journal.record(step)) for step in steps]
+
+
+async def settled() -> None:
+    """Let every task that is ready enter the journal."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_steps_that_arrive_during_a_commit_share_the_next_one(bench: Bench) -> None:
+    first = await bench.hold()
+    jobs = [new_job() for _ in range(100)]
+    tasks = asleep(*(create(job) for job in jobs), journal=bench.journal)
+    await settled()
+    bench.gate.open()
+    await asyncio.gather(first, *tasks)
+    assert [len(group) for group in bench.gate.groups] == [1, 100]
+    assert bench.store.commits == 2
+
+
+async def test_a_lone_step_is_committed_at_once(bench: Bench) -> None:
+    await bench.journal.record(create(new_job()))
+    assert [len(group) for group in bench.gate.groups] == [1]
+
+
+async def test_steps_on_one_job_wait_for_the_next_group_and_keep_their_order(
+    bench: Bench,
+) -> None:
+    job, other = new_job(), new_job()
+    await asyncio.gather(*(bench.journal.record(create(one)) for one in (job, other)))
+    first = await bench.hold()
+    tasks = asleep(
+        pull(job.id, Trigger.START),
+        pull(job.id, Trigger.RECEIVE),
+        pull(other.id, Trigger.START),
+        pull(job.id, Trigger.COMPLETE),
+        journal=bench.journal,
+    )
+    await settled()
+    before = len(bench.gate.groups)
+    bench.gate.open()
+    await asyncio.gather(first, *tasks)
+    names = [[step.name for step in group] for group in bench.gate.groups[before:]]
+    assert names == [["start", "start"], ["receive"], ["complete"]]
+    found = await bench.job(job.id)
+    assert found is not None
+    assert (found.state, found.version) == (State.COMPLETED, 4)
+
+
+async def test_a_step_that_waits_is_not_overtaken_on_any_of_its_rows(bench: Bench) -> None:
+    one, two = new_job(), new_job()
+    await asyncio.gather(*(bench.journal.record(create(job)) for job in (one, two)))
+    first = await bench.hold()
+    order: list[str] = []
+
+    def noting(name: str, *keys: RowKey) -> Step[None]:
+        return Step(name, lambda _look, _writes: order.append(name), keys)
+
+    tasks = asleep(
+        noting("one", job_key(one.id)),
+        noting("both", job_key(one.id), job_key(two.id)),
+        noting("two", job_key(two.id)),
+        journal=bench.journal,
+    )
+    await settled()
+    bench.gate.open()
+    await asyncio.gather(first, *tasks)
+    assert order == ["one", "both", "two"]
+
+
+async def test_a_loser_is_told_and_the_others_of_its_group_are_committed(bench: Bench) -> None:
+    job, other = new_job(), new_job()
+    await bench.journal.record(create(job))
+    first = await bench.hold()
+    tasks = asleep(pull(job.id, Trigger.COMPLETE), create(other), journal=bench.journal)
+    await settled()
+    bench.gate.open()
+    answers = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert isinstance(answers[1], JobMoved)
+    assert await bench.job(other.id) is not None
+    unmoved = await bench.job(job.id)
+    assert unmoved is not None
+    assert (unmoved.state, unmoved.version) == (State.QUEUED, 1)
+
+
+async def test_a_group_that_lost_to_another_transaction_is_repeated_from_look(
+    bench: Bench,
+) -> None:
+    job = new_job()
+    bench.failpoints.arm("store.before_commit", times=3, error=lambda: StoreConflict("played"))
+    await bench.journal.record(create(job))
+    assert await bench.job(job.id) is not None
+    assert bench.failpoints.hits["store.before_commit"] == 4
+
+
+async def test_a_group_that_always_loses_is_given_up_and_nothing_is_stored(
+    database_url: str,
+) -> None:
+    at_once = Backoff(timedelta(0), timedelta(0))
+    async with bench_on(database_url, conflict_backoff=at_once) as bench:
+        job = new_job()
+        bench.failpoints.arm(
+            "store.before_commit", times=MAX_CONFLICTS, error=lambda: StoreConflict("played")
+        )
+        with pytest.raises(StoreUnavailable):
+            await bench.journal.record(create(job))
+        assert await bench.job(job.id) is None
+
+
+async def test_a_bad_row_is_found_by_halves_and_hurts_nobody_else(bench: Bench) -> None:
+    first = await bench.hold()
+    jobs = [new_job(wake_at=None) if number == 6 else new_job() for number in range(10)]
+    tasks = asleep(*(create(job) for job in jobs), journal=bench.journal)
+    await settled()
+    bench.gate.open()
+    answers = await asyncio.gather(first, *tasks, return_exceptions=True)
+    rejected = [number for number, a in enumerate(answers[1:]) if isinstance(a, StoreRejected)]
+    assert rejected == [6]
+    stored = [await bench.job(job.id) is not None for job in jobs]
+    assert stored == [number != 6 for number in range(10)]
+
+
+async def test_creations_are_bounded_and_steps_of_existing_jobs_are_not(
+    database_url: str,
+) -> None:
+    async with bench_on(database_url, max_creations_waiting=2) as bench:
+        job = new_job()
+        await bench.journal.record(create(job))
+        first = await bench.hold()
+        tasks = asleep(create(new_job()), create(new_job()), journal=bench.journal)
+        await settled()
+        with pytest.raises(JournalFull):
+            await bench.journal.record(create(new_job()))
+        started = asyncio.create_task(bench.journal.record(pull(job.id, Trigger.START)))
+        await settled()
+        bench.gate.open()
+        await asyncio.gather(first, started, *tasks)
+        await bench.journal.record(create(new_job()))
+
+
+async def test_an_entered_step_is_not_withdrawn_when_its_caller_is_cancelled(
+    bench: Bench,
+) -> None:
+    first = await bench.hold()
+    waiting, committing = new_job(), first
+    task = asyncio.create_task(bench.journal.record(create(waiting)))
+    await settled()
+    for one in (task, committing):
+        one.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await one
+    bench.gate.open()
+    await bench.journal.record(create(new_job()))
+    assert await bench.job(waiting.id) is not None
+    assert bench.journal.steps == 3
+
+
+async def test_a_lost_reply_is_answered_as_committed_and_done_once(bench: Bench) -> None:
+    job = new_job()
+    await bench.journal.record(create(job))
+    bench.failpoints.arm("store.after_commit", error=lambda: CommitUnknown("played"))
+    started = await bench.journal.record(pull(job.id, Trigger.START))
+    assert started.state is State.RUNNING
+    found = await bench.job(job.id)
+    assert found is not None
+    assert found.version == 2
+
+
+@pytest.mark.parametrize("cut", list(Cut))
+async def test_a_connection_cut_at_commit_neither_loses_nor_repeats_the_step(
+    postgres_url: str, cut: Cut
+) -> None:
+    async with Wire(postgres_url) as wire, bench_on(wire.url) as bench:
+        job = new_job()
+        await bench.journal.record(create(job))
+        wire.cut = cut
+        started = await asyncio.wait_for(bench.journal.record(pull(job.id, Trigger.START)), 15)
+        assert wire.cuts == 1
+        assert (started.state, started.version) == (State.RUNNING, 2)
+        found = await bench.job(job.id)
+        assert found is not None
+        assert found.version == 2
+        events = await bench.store.read(reads.events_of_stream, "default", "job", str(job.id))
+        assert [event.seq for event in events] == [1, 2]
+
+
+def take_place() -> Step[int]:
+    def decide(look: Look, writes: Writes) -> int:
+        blog = look.get(BlogRow, "default", "post")
+        place = blog.last_inline + 1 if blog else 1
+        row = BlogRow(tenant="default", blog_id="post", last_inline=place)
+        (writes.update if blog else writes.insert)(row, "default", "post")
+        return place
+
+    return Step("place", decide, shared=(RowKey(BlogRow, ("default", "post")),))
+
+
+async def test_two_processes_that_make_the_same_row_both_succeed(postgres_url: str) -> None:
+    async with bench_on(postgres_url) as one, bench_on(postgres_url) as two:
+        rounds = [bench.journal.record(take_place()) for _ in range(10) for bench in (one, two)]
+        assert sorted(await asyncio.gather(*rounds)) == list(range(1, 21))
+
+
+async def test_a_unique_violation_waits_for_the_other_and_is_repeated(postgres_url: str) -> None:
+    other = await asyncpg.connect(postgres_url)
+    async with bench_on(postgres_url) as bench:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("INSERT INTO blogs VALUES ('default', 'post', 7, NULL)")
+        waiting = asyncio.create_task(bench.journal.record(take_place()))
+        await blocked(other)
+        await transaction.commit()
+        assert await waiting == 8
+    await other.close()
+
+
+async def test_a_deadlock_is_repeated(postgres_url: str) -> None:
+    low, high = sorted((new_job(), new_job()), key=lambda job: job.id)
+    other = await asyncpg.connect(postgres_url)
+    # The other transaction never gives up first.
+    await other.execute("SET deadlock_timeout = '1min'")
+    async with bench_on(postgres_url) as bench:
+        await asyncio.gather(*(bench.journal.record(create(job)) for job in (low, high)))
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("UPDATE jobs SET dispatch = 2 WHERE id = $1", high.id)
+
+        def both(look: Look, _: Writes) -> int:
+            job = look.get(JobRow, high.id)
+            assert job is not None
+            return job.dispatch
+
+        keys = (job_key(low.id), job_key(high.id))
+        waiting = asyncio.create_task(bench.journal.record(Step("both", both, keys)))
+        await blocked(other)
+        await other.execute("UPDATE jobs SET dispatch = 2 WHERE id = $1", low.id)
+        await transaction.commit()
+        assert await waiting == 2
+    await other.close()
+
+
+async def blocked(connection: Any) -> None:
+    """Return when some backend waits for a lock."""
+    async with asyncio.timeout(10):
+        while not await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        ):
+            pass
+
+
+async def test_a_closed_journal_commits_what_entered_and_takes_nothing_more(
+    bench: Bench,
+) -> None:
+    first = await bench.hold()
+    job = new_job()
+    task = asyncio.create_task(bench.journal.record(create(job)))
+    await settled()
+    closing = asyncio.create_task(bench.journal.close())
+    await settled()
+    bench.gate.open()
+    await asyncio.gather(first, task, closing)
+    assert await bench.job(job.id) is not None
+    with pytest.raises(JournalClosed):
+        await bench.journal.record(create(new_job()))
+
+
+async def test_a_broken_decide_answers_its_caller_only(bench: Bench) -> None:
+    def broken(_: Look, __: Writes) -> None:
+        raise ZeroDivisionError
+
+    first = await bench.hold()
+    job = new_job()
+    tasks = asleep(Step("broken", broken), create(job), journal=bench.journal)
+    await settled()
+    bench.gate.open()
+    answers = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert isinstance(answers[1], ZeroDivisionError)
+    assert await bench.job(job.id) is not None
+
+
+async def test_listeners_hear_of_exactly_what_was_committed(bench: Bench) -> None:
+    heard: list[Writes] = []
+    bench.journal.subscribe(heard.extend)
+    job = new_job()
+    await bench.journal.record(create(job))
+    with pytest.raises(JobMoved):
+        await bench.journal.record(pull(job.id, Trigger.COMPLETE))
+    rows = [row for writes in heard for _, row in writes.inserts]
+    assert [type(row).__name__ for row in rows] == ["JobRow", "EventRow"]
+
+
+async def test_a_step_with_an_unused_key_is_harmless(bench: Bench) -> None:
+    assert (
+        await bench.journal.record(
+            Step("look", lambda look, _: look.get(JobRow, uuid4()), (job_key(uuid4()),))
+        )
+        is None
+    )

@@ -1,0 +1,232 @@
+"""What every store promises, on SQLite and on PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+
+from adapters.errors import CommitUnknown, StoreConflict, StoreRejected
+from adapters.failpoints import Failpoints
+from adapters.store import reads
+from adapters.store.database import AnyStore, open_store
+from pipeline.move import JobMoved, job_key
+from schemas.step import EventMark, Look, RowKey, Step, Writes
+from schemas.tables import BlogRow, InboxRow, JobRow, ProviderCallRow
+from schemas.tables.calls import CallState
+from states.table import State, Trigger
+from tests.jobs import NOW, create, new_job, pull
+
+
+@pytest.fixture
+def failpoints() -> Failpoints:
+    return Failpoints()
+
+
+@pytest.fixture
+async def store(database_url: str, failpoints: Failpoints) -> AsyncIterator[AnyStore]:
+    opened = open_store(database_url, failpoints=failpoints)
+    yield opened
+    await opened.close()
+
+
+async def stored(store: AnyStore, job: JobRow) -> JobRow | None:
+    found = await store.read(reads.job, job.tenant, job.id)
+    return JobRow.model_construct(None, **found.model_dump()) if found else None
+
+
+async def test_a_row_comes_back_as_it_was_written(store: AnyStore) -> None:
+    job = new_job(
+        cost=Decimal("0.123456"),
+        warnings=["ä, 画, 🖼"],
+        request={"prompt": 'quotes " and \\ and 画', "nested": {"a": [1, None, True]}},
+        draft_job_id=uuid4(),
+        error={"code": "x", "message": "y", "details": {}},
+    )
+    await store.commit([create(job)])
+    assert await stored(store, job) == job
+
+
+async def test_a_looked_up_row_equals_the_written_one(store: AnyStore) -> None:
+    job = new_job(cost=Decimal("0.004000"), not_before=NOW)
+    await store.commit([create(job)])
+    seen: list[JobRow | None] = []
+
+    def decide(look: Look, _: Writes) -> None:
+        seen.append(look.get(JobRow, job.id))
+
+    await store.commit([Step("look", decide, (job_key(job.id),))])
+    assert seen == [job]
+
+
+async def test_another_tenant_sees_nothing(store: AnyStore) -> None:
+    job = new_job()
+    await store.commit([create(job)])
+    assert await store.read(reads.job, "somebody-else", job.id) is None
+    assert not await store.read(reads.events_of_stream, "somebody-else", "job", str(job.id))
+
+
+async def test_every_version_has_exactly_one_event(store: AnyStore) -> None:
+    job = new_job()
+    await store.commit([create(job)])
+    await store.commit([pull(job.id, Trigger.START)])
+    await store.commit([pull(job.id, Trigger.RELEASE)])
+    events = await store.read(reads.events_of_stream, "default", "job", str(job.id))
+    assert [(event.seq, event.type) for event in events] == [
+        (1, "image.job.queued"),
+        (2, "image.job.started"),
+        (3, "image.job.queued"),
+    ]
+
+
+async def test_a_step_may_move_a_stream_twice(store: AnyStore) -> None:
+    job = new_job()
+    await store.commit([create(job)])
+    await store.commit([pull(job.id, Trigger.START)])
+    fail, retry = pull(job.id, Trigger.FAIL), pull(job.id, Trigger.RETRY)
+
+    def both(look: Look, writes: Writes) -> None:
+        look.put(job_key(job.id), fail.decide(look, writes))
+        retry.decide(look, writes)
+
+    await store.commit([Step("fail and retry", both, (job_key(job.id),))])
+    found = await stored(store, job)
+    assert found is not None
+    assert (found.state, found.version, found.attempt, found.retry_count) == (
+        State.QUEUED,
+        4,
+        2,
+        1,
+    )
+
+
+async def test_a_loser_writes_nothing_and_hurts_nobody(store: AnyStore) -> None:
+    winner, loser = new_job(), new_job()
+    await store.commit([create(winner), create(loser)])
+
+    def lose(look: Look, writes: Writes) -> None:
+        job = look.get(JobRow, loser.id)
+        assert job is not None
+        writes.update(job.model_copy(update={"provider": "never"}), job.id)
+        raise JobMoved(job, "lost on purpose")
+
+    outcomes = await store.commit(
+        [Step("lose", lose, (job_key(loser.id),)), pull(winner.id, Trigger.START)]
+    )
+    assert isinstance(outcomes[0].error, JobMoved)
+    assert outcomes[1].answer.state is State.RUNNING
+    assert (await stored(store, loser)) == loser
+
+
+async def test_steps_that_share_a_row_see_each_other_in_order(store: AnyStore) -> None:
+    shared = RowKey(BlogRow, ("default", "post"))
+
+    def take(look: Look, writes: Writes) -> int:
+        blog = look.get(BlogRow, "default", "post")
+        last = blog.last_inline if blog else 0
+        row = BlogRow(tenant="default", blog_id="post", last_inline=last + 1)
+        (writes.update if blog else writes.insert)(row, "default", "post")
+        return last + 1
+
+    for expected in ([1, 2, 3], [4, 5, 6]):
+        group = [Step("take", take, shared=(shared,)) for _ in range(3)]
+        assert [outcome.answer for outcome in await store.commit(group)] == expected
+
+
+async def test_a_taken_key_is_a_conflict_and_nothing_of_the_group_stays(store: AnyStore) -> None:
+    taken, other = new_job(), new_job()
+    await store.commit([create(taken)])
+    with pytest.raises(StoreConflict):
+        await store.commit([create(other), create(taken)])
+    assert await stored(store, other) is None
+
+
+async def test_data_that_no_row_admits_is_rejected_and_nothing_of_the_group_stays(
+    store: AnyStore,
+) -> None:
+    good, bad = new_job(), new_job(wake_at=None)
+    with pytest.raises(StoreRejected):
+        await store.commit([create(good), create(bad)])
+    assert await stored(store, good) is None
+    await store.commit([create(good)])
+    assert await stored(store, good) is not None
+
+
+async def test_a_lost_reply_after_the_commit_is_settled_as_committed(
+    store: AnyStore, failpoints: Failpoints
+) -> None:
+    job = new_job()
+    failpoints.arm("store.after_commit", error=lambda: CommitUnknown("played"))
+    with pytest.raises(CommitUnknown) as caught:
+        await store.commit([create(job)])
+    outcomes = await store.settle(caught.value.ticket)
+    assert outcomes is not None
+    assert outcomes[0].answer == job.id
+    assert await stored(store, job) == job
+
+
+async def test_events_are_marked_as_published_once(store: AnyStore) -> None:
+    job = new_job()
+    await store.commit([create(job)])
+    mark = EventMark("job", str(job.id), 1, NOW)
+
+    def publish(_: Look, writes: Writes) -> None:
+        writes.published.append(mark)
+        writes.published.append(mark._replace(at=NOW.replace(year=2030)))
+
+    await store.commit([Step("publish", publish)])
+    assert not await store.read(reads.unpublished_events, NOW, 10)
+    events = await store.read(reads.events_of_stream, "default", "job", str(job.id))
+    assert events[0].published_at == NOW
+
+
+async def test_what_waits_to_be_sent_is_found(store: AnyStore) -> None:
+    waiting, sent, resting = new_job(), new_job(dispatched_to="here"), new_job()
+    await store.commit([create(job) for job in (waiting, sent, resting)])
+    await store.commit([pull(resting.id, Trigger.CANCEL)])
+    found = await store.read(reads.unsent_jobs, "here", 10)
+    assert [job.id for job in found] == [waiting.id]
+    found = await store.read(reads.unsent_jobs, "elsewhere", 10)
+    assert {job.id for job in found} == {waiting.id, sent.id}
+    assert len(await store.read(reads.unpublished_events, NOW, 10)) == 4
+
+
+async def test_an_accepted_call_sends_its_running_job_to_be_polled(store: AnyStore) -> None:
+    job = new_job()
+    await store.commit([create(job)])
+    await store.commit([pull(job.id, Trigger.START)])
+    assert not await store.read(reads.unsent_jobs, "here", 10)
+    call = ProviderCallRow(
+        job_id=job.id,
+        attempt=1,
+        tenant="default",
+        provider="p",
+        model="m",
+        state=CallState.ACCEPTED,
+        lease_token="t",
+        due_at=NOW,
+        created_at=NOW,
+    )
+
+    def accept(_: Look, writes: Writes) -> None:
+        writes.insert(call, job.id, 1)
+
+    await store.commit([Step("accept", accept)])
+    assert [one.id for one in await store.read(reads.unsent_jobs, "here", 10)] == [job.id]
+    assert [one.job_id for one in await store.read(reads.overdue_calls, NOW, 10)] == [job.id]
+
+
+async def test_an_inbox_row_stands_for_one_effect(store: AnyStore) -> None:
+    event_id = uuid4()
+    key = RowKey(InboxRow, ("linker", event_id))
+
+    def handle(look: Look, writes: Writes) -> bool:
+        if look.get(InboxRow, "linker", event_id) is not None:
+            return False
+        row = InboxRow(subscriber="linker", event_id=event_id, handled_at=NOW)
+        writes.insert(row, "linker", event_id)
+        return True
+
+    step = Step("handle", handle, (key,))
+    assert [o.answer for o in await store.commit([step])] == [True]
+    assert [o.answer for o in await store.commit([step])] == [False]
