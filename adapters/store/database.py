@@ -10,23 +10,27 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from adapters.errors import AlreadyRunning, SchemaOutdated, StoreUnavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
-from adapters.store import postgres, sqlite
-from adapters.store.postgres import PostgresStore
+from adapters.store import sqlite
 from adapters.store.sqlite import MEMORY, SqliteStore
+from schemas.migrations import head
+
+# asyncpg and Alembic are imported where they are used: a start on SQLite at the present schema
+# needs neither, and they would take a third of its time.
+if TYPE_CHECKING:
+    from adapters.store.postgres import PostgresStore
 
 # Any number, the same in every release: it names "the one local Limner of this database".
 _LOCK_NUMBER = 0x11E4_0001
 _MIGRATION_LOCK_NUMBER = 0x11E4_0002
 
-AnyStore = SqliteStore | PostgresStore
+AnyStore: TypeAlias = "SqliteStore | PostgresStore"
 
 
 def open_store(url: str, *, failpoints: Failpoints = NO_FAILPOINTS) -> AnyStore:
@@ -41,6 +45,8 @@ def open_store(url: str, *, failpoints: Failpoints = NO_FAILPOINTS) -> AnyStore:
             max_pages=int(str(query["max_page_count"])) if "max_page_count" in query else None,
         )
     if parsed.get_backend_name() == "postgresql":
+        from adapters.store.postgres import PostgresStore
+
         return PostgresStore(
             parsed.set(drivername="postgresql").render_as_string(hide_password=False),
             failpoints=failpoints,
@@ -58,19 +64,39 @@ async def migrate(url: str) -> None:
     await _with_connection(make_url(url), upgrade, writes=True)
 
 
+async def is_current(url: str) -> bool:
+    """Whether the database is at this program's schema; False for one that is not there."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not _file_exists(parsed):
+        return False
+    return await _revision(parsed) == head()
+
+
+def _file_exists(url: URL) -> bool:
+    return Path(url.database or "").exists()
+
+
 async def check_schema(url: str) -> None:
     """Raise `SchemaOutdated` unless the database is at this program's schema."""
-    from schemas.migrations.run import current, head
+    at = await _revision(make_url(url))
+    if at != head():
+        raise SchemaOutdated(
+            f"the database is at revision {at or 'none'}, this program needs {head()}:"
+            " run `limner migrate`"
+        )
 
-    def compare(connection: sa.Connection) -> None:
-        at, wanted = current(connection), head()
-        if at != wanted:
-            raise SchemaOutdated(
-                f"the database is at revision {at or 'none'}, this program needs {wanted}:"
-                " run `limner migrate`"
-            )
 
-    await _with_connection(make_url(url), compare, writes=False)
+async def _revision(url: URL) -> str | None:
+    found: list[str | None] = []
+
+    def look(connection: sa.Connection) -> None:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            found.append(None)
+            return
+        found.append(connection.scalar(sa.text("SELECT version_num FROM alembic_version")))
+
+    await _with_connection(url, look, writes=False)
+    return found[0]
 
 
 async def _with_connection(
@@ -79,6 +105,8 @@ async def _with_connection(
     if url.get_backend_name() == "sqlite":
         await asyncio.to_thread(_with_sqlite, url, work, writes)
         return
+    from sqlalchemy.ext.asyncio import create_async_engine
+
     engine = create_async_engine(url.set(drivername="postgresql+asyncpg"))
     try:
         async with engine.begin() as connection:
@@ -127,13 +155,30 @@ async def held_alone(url: str, lost: Callable[[], None]) -> AsyncIterator[None]:
         with _file_lock(Path(f"{parsed.database}.lock")):
             yield
         return
-    connection = await postgres.connect(parsed)
+    async with _advisory_lock(parsed, lost):
+        yield
+
+
+@asynccontextmanager
+async def _advisory_lock(url: URL, lost: Callable[[], None]) -> AsyncIterator[None]:
+    import asyncpg
+
+    from adapters.store import postgres
+
+    try:
+        connection = await postgres.connect(url)
+    except (OSError, asyncpg.PostgresError) as exc:
+        raise StoreUnavailable(f"PostgreSQL cannot be reached: {exc}") from exc
+
+    def on_termination(_: object) -> None:
+        lost()
+
     try:
         if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_NUMBER):
-            raise AlreadyRunning(f"another Limner holds the database {parsed.database}")
-        connection.add_termination_listener(lambda _: lost())
+            raise AlreadyRunning(f"another Limner holds the database {url.database}")
+        connection.add_termination_listener(on_termination)
         yield
-        connection.remove_termination_listener(lambda _: lost())
+        connection.remove_termination_listener(on_termination)
     finally:
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await connection.close(timeout=postgres.CONNECT_TIMEOUT_SECONDS)

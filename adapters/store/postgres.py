@@ -1,4 +1,4 @@
-"""PostgreSQL under the journal: one asyncpg connection that writes, a SQLAlchemy pool that reads."""
+"""PostgreSQL under the journal: one asyncpg connection writes, a SQLAlchemy pool reads."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ class PostgresStore:
         """*url* is `postgresql://user@host:port/database`."""
         self._url = make_url(url)
         self._failpoints = failpoints
-        self._plans = Plans(asyncpg_dialect.dialect())
+        self._plans = Plans(asyncpg_dialect.dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's
         self._read_connections = read_connections
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._engine: AsyncEngine | None = None

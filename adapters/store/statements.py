@@ -229,14 +229,12 @@ class Batch:
         self.published: list[EventMark] = []
         inserted: dict[RowKey, SQLModel] = {}
         updated_in: dict[RowKey, int] = {}
-        anonymous = 0
         for writes in all_writes:
-            for key, row in writes.inserts:
-                if isinstance(row, EventRow):  # its key is given by the database
-                    anonymous += 1
-                    key = RowKey(EventRow, (anonymous,))
-                inserted[key] = row
-                self.inserts.setdefault(key.row, {})[key] = row
+            for number, (key, row) in enumerate(writes.inserts):
+                # An event's key is given by the database; here any that is its own will do.
+                own = RowKey(EventRow, (id(writes), number)) if key.row is EventRow else key
+                inserted[own] = row
+                self.inserts.setdefault(own.row, {})[own] = row
             for key, row in writes.updates:
                 plan = plans.by_row[key.row]
                 if not plan.versioned and key in inserted:

@@ -5,8 +5,6 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from schemas.guards import DDL
 
@@ -18,18 +16,6 @@ def config(connection: sa.Connection | None = None) -> Config:
     if connection is not None:
         found.attributes["connection"] = connection
     return found
-
-
-def head() -> str:
-    """The revision that this program's code was written for."""
-    revision = ScriptDirectory.from_config(config()).get_current_head()
-    assert revision is not None
-    return revision
-
-
-def current(connection: sa.Connection) -> str | None:
-    """The revision that the database is at; None for an empty one."""
-    return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(connection: sa.Connection) -> None:

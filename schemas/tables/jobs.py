@@ -39,7 +39,7 @@ class JobRow(SQLModel):
     provider: str
     request: dict[str, Any] = Field(sa_type=Json)
     warnings: list[str] = Field(default_factory=list, sa_type=Json)
-    # Key of the manifest whose bytes are this job's result; its attempt may be older than the job's.
+    # Key of the manifest whose bytes are the result; its attempt may be older than the job's.
     staged: str | None = None
     result: dict[str, Any] | None = Field(default=None, sa_type=Json)
     error: dict[str, Any] | None = Field(default=None, sa_type=Json)
