@@ -1,0 +1,246 @@
+"""From staged bytes to finished pictures: `receive`, then decode, store and `complete`.
+
+Every part may be done again after a death: staged bytes are found by their manifest, objects are
+named by their content, image ids follow from the job, so that nothing is paid or kept twice.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+import structlog
+
+from adapters.errors import BadPicture
+from adapters.ports import BlobStore, Ids, Pictures, TakenPicture
+from pipeline.journal import Journal
+from pipeline.move import JobMoved, error_facts, job_key, move_job
+from pipeline.staging import EXTENSIONS, Manifest, load_manifest, manifest_key
+from schemas.step import Look, RowKey, Step, Writes
+from schemas.tables import CallState, ImageRow, JobRow, ProviderCallRow
+from states.table import OPEN, State, Trigger
+
+log = structlog.get_logger(__name__)
+
+# How soon a received job is taken up again when nobody holds a lease on it.
+UNLEASED_PATIENCE = timedelta(minutes=1)
+
+
+async def receive(
+    job_id: UUID, manifest: Manifest, *, journal: Journal, ids: Ids, lease_token: str | None
+) -> JobRow:
+    """Commit that the result of an attempt is staged; return the job in processing_result.
+
+    With *lease_token* the caller goes on with the job itself; without, it is sent to a worker.
+    A job that went another way keeps its state: the result is booked as surplus and `JobMoved`
+    raised.
+    """
+    event_id, now = ids.new(), journal.now()
+    call_key = RowKey(ProviderCallRow, (job_id, manifest.attempt))
+
+    def decide(look: Look, writes: Writes) -> JobRow | JobMoved:
+        job = look.get(JobRow, job_id)
+        if job is None:
+            raise JobMoved(None, "the job is gone")
+        trigger = _way_in(job, manifest)
+        call = look.get(ProviderCallRow, *call_key.key)
+        if call is not None and call.state is not CallState.ANSWERED:
+            writes.update(
+                call.model_copy(
+                    update={
+                        "state": CallState.ANSWERED,
+                        "amount": manifest.cost,
+                        "surplus": trigger is None,
+                        "due_at": None,
+                        "settled_at": now,
+                    }
+                ),
+                *call_key.key,
+            )
+        if trigger is None:
+            return JobMoved(job, f"the job is {job.state.value}; its late result was kept")
+        held = lease_token is not None and job.lease_token == lease_token
+        changes: dict[str, Any] = {"staged": manifest_key(job_id, manifest.attempt), "error": None}
+        if not held:
+            changes |= {
+                "lease_token": None,
+                "lease_until": None,
+                "wake_at": now + UNLEASED_PATIENCE,
+                "dispatch": job.dispatch + 1,
+                "dispatched_to": None,
+            }
+        return move_job(writes, job, trigger, at=now, event_id=event_id, **changes)
+
+    answer = await journal.record(Step("receive", decide, (job_key(job_id), call_key)))
+    if isinstance(answer, JobMoved):
+        raise answer
+    return answer
+
+
+def _way_in(job: JobRow, manifest: Manifest) -> Trigger | None:
+    """Which trigger takes the result into the job; None where it comes too late."""
+    if job.state is State.RUNNING:
+        return Trigger.RECEIVE if job.attempt == manifest.attempt else None
+    if job.state is State.QUEUED or (job.state is State.FAILED and job.staged is None):
+        return Trigger.RECOVER
+    return None
+
+
+async def complete(
+    job: JobRow, *, journal: Journal, ids: Ids, blobs: BlobStore, pictures: Pictures
+) -> JobRow:
+    """Decode, measure, strip and store the staged pictures, then complete the job.
+
+    Raises `JobMoved` when the job went another way meanwhile, `Unavailable` when the same call
+    may be tried again. Bytes that are no picture fail the job, and stay staged.
+    """
+    assert job.staged is not None
+    manifest = await load_manifest(job.staged, blobs)
+    images = []
+    try:
+        for index, staged in enumerate(manifest.pictures):
+            taken = await pictures.take_in(await blobs.get(staged.key))
+            images.append(await _store(job, index, taken, journal, blobs))
+    except BadPicture as exc:
+        return await _fail_bad_picture(job, exc, journal, ids)
+    return await _commit_completion(job, manifest, images, journal, ids)
+
+
+async def _store(
+    job: JobRow, index: int, taken: TakenPicture, journal: Journal, blobs: BlobStore
+) -> ImageRow:
+    image_id = uuid5(job.id, f"{job.staged}#{index}")
+    original = await blobs.put(
+        _object_name(image_id, "original", taken.data, taken.content_type),
+        taken.data,
+        content_type=taken.content_type,
+    )
+    variants = []
+    for variant in taken.variants:
+        stored = await blobs.put(
+            _object_name(image_id, variant.name, variant.data, variant.content_type),
+            variant.data,
+            content_type=variant.content_type,
+        )
+        variants.append(
+            {
+                "name": variant.name,
+                "key": stored.key,
+                "content_type": variant.content_type,
+                "width": variant.width,
+                "height": variant.height,
+                "size_bytes": stored.size_bytes,
+                "sha256": stored.sha256,
+            }
+        )
+    return ImageRow(
+        id=image_id,
+        tenant=job.tenant,
+        job_id=job.id,
+        index=index,
+        key=original.key,
+        content_type=taken.content_type,
+        width=taken.width,
+        height=taken.height,
+        size_bytes=original.size_bytes,
+        sha256=original.sha256,
+        variants=variants,
+        created_at=journal.now(),
+    )
+
+
+def _object_name(image_id: UUID, name: str, data: bytes, content_type: str) -> str:
+    # The content is part of the name: another release of the encoder may make other bytes.
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return f"images/{image_id}/{name}-{digest}.{EXTENSIONS[content_type]}"
+
+
+async def _commit_completion(
+    job: JobRow, manifest: Manifest, images: Sequence[ImageRow], journal: Journal, ids: Ids
+) -> JobRow:
+    event_id, now = ids.new(), journal.now()
+    result = {
+        "model": manifest.model,
+        "seed": manifest.pictures[0].seed,
+        "generation_time_seconds": manifest.elapsed_seconds,
+        "image_ids": [str(image.id) for image in images],
+    }
+    facts = {
+        "model": manifest.model,
+        "cost": str(manifest.cost) if manifest.cost is not None else None,
+        "alt_text": job.request.get("alt_text"),
+        "caption": job.request.get("caption"),
+        "images": [
+            {
+                "image_id": str(image.id),
+                "key": image.key,
+                "content_type": image.content_type,
+                "width": image.width,
+                "height": image.height,
+                "size_bytes": image.size_bytes,
+                "sha256": image.sha256,
+                "variants": image.variants,
+            }
+            for image in images
+        ],
+    }
+
+    def decide(look: Look, writes: Writes) -> JobRow:
+        current = look.get(JobRow, job.id)
+        if current is None or current.attempt != job.attempt or current.staged != job.staged:
+            raise JobMoved(current, "the job went another way")
+        moved = move_job(
+            writes,
+            current,
+            Trigger.COMPLETE,
+            at=now,
+            event_id=event_id,
+            data=facts,
+            result=result,
+            cost=manifest.cost,
+            warnings=[*current.warnings, *manifest.warnings],
+        )
+        for image in images:
+            writes.insert(image, image.id)
+        return moved
+
+    completed = await journal.record(Step("complete", decide, (job_key(job.id),)))
+    log.info(
+        "job_completed",
+        job_id=str(job.id),
+        attempt=job.attempt,
+        images=len(images),
+        elapsed_ms=round((now - job.created_at).total_seconds() * 1000),
+    )
+    return completed
+
+
+async def _fail_bad_picture(job: JobRow, exc: BadPicture, journal: Journal, ids: Ids) -> JobRow:
+    event_id, now = ids.new(), journal.now()
+    error = error_facts(
+        "bad_picture",
+        f"The provider delivered something that is not a usable picture: {exc}. It was paid for;"
+        " the delivered bytes are kept. Retry the job to ask again.",
+        reason=exc.reason,
+        staged=job.staged,
+    )
+
+    def decide(look: Look, writes: Writes) -> JobRow:
+        current = look.get(JobRow, job.id)
+        if current is None or current.attempt != job.attempt or current.state not in OPEN:
+            raise JobMoved(current, "the job went another way")
+        return move_job(
+            writes,
+            current,
+            Trigger.FAIL,
+            at=now,
+            event_id=event_id,
+            reason="bad_picture",
+            error=error,
+            data={"code": "bad_picture"},
+        )
+
+    failed = await journal.record(Step("fail", decide, (job_key(job.id),)))
+    log.error("picture_unusable", job_id=str(job.id), reason=exc.reason, error=str(exc))
+    return failed

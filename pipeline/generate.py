@@ -1,0 +1,322 @@
+"""The generation step: claim the job, ask the provider once, keep what came, finish.
+
+Every delivery of a task comes here. It may be a repetition, come late, or come while another
+worker is at it: the claim decides under the job's lock, and the ledger (an intent committed before
+the call) sees to it that an attempt is never paid for twice.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from adapters.errors import (
+    BlobStoreUnavailable,
+    OutcomeUnknown,
+    ProviderBusy,
+    ProviderRefused,
+    StoreUnavailable,
+    Unavailable,
+)
+from adapters.ports import (
+    Backoff,
+    BlobStore,
+    Clock,
+    Ids,
+    ImageProvider,
+    Painting,
+    PaintRequest,
+    Pictures,
+    TaskAnswer,
+)
+from pipeline import finish
+from pipeline.journal import Journal
+from pipeline.move import JobMoved, job_key, move_job
+from pipeline.settle import Settlement, settle_call
+from pipeline.staging import Manifest, stage
+from pipeline.submit import Providers
+from schemas.requests import Quality
+from schemas.step import Look, Lost, Step, Writes
+from schemas.tables import CallState, JobRow, ProviderCallRow
+from schemas.tasks import ImageTask
+from states.table import State, Trigger
+
+log = structlog.get_logger(__name__)
+
+# The largest picture that is taken from a provider.
+MAX_PICTURE_BYTES = 32 * 1024 * 1024
+
+
+# A queue goes by its own clock; a task that comes this much too early is taken all the same.
+CLOCK_TOLERANCE = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBudgets:
+    """provider < worker < lease < dispatch deadline; checked when the program starts."""
+
+    provider: timedelta = timedelta(seconds=90)
+    worker: timedelta = timedelta(seconds=120)
+    lease: timedelta = timedelta(seconds=150)
+    dispatch_deadline: timedelta = timedelta(seconds=180)
+
+    def __post_init__(self) -> None:
+        if not self.provider < self.worker < self.lease < self.dispatch_deadline:
+            raise ValueError(
+                "the time budgets must rise: provider < worker < lease < dispatch deadline;"
+                f" they are {self.provider}, {self.worker}, {self.lease}, {self.dispatch_deadline}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What the generation step and the sweep's rescues work with."""
+
+    journal: Journal
+    clock: Clock
+    ids: Ids
+    providers: Providers
+    blobs: BlobStore
+    pictures: Pictures
+    budgets: TimeBudgets = TimeBudgets()
+    # Between two tries to store bytes or to commit them; the paid call is never repeated.
+    backoff: Backoff = Backoff(timedelta(milliseconds=200), timedelta(seconds=5))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on a job: nobody else works on it before `job.lease_until`."""
+
+    job: JobRow
+    token: str
+
+
+class NotNow(Lost):
+    """The task has nothing to do. *reason* goes to the log and to the queue."""
+
+
+DONE = "done"
+
+
+async def generate(task: ImageTask, worker: Worker) -> TaskAnswer:
+    """Do what the task's job needs next. Asks for another delivery only when the database is gone.
+
+    Everything else is answered "done": what then remains to be done is the sweep's, since an
+    error answer would slow the whole queue down.
+    """
+    try:
+        await _check_room(worker)
+        claim = await _claim(task, worker)
+    except NotNow as exc:
+        log.info("task_not_needed", job_id=str(task.job_id), reason=str(exc))
+        return TaskAnswer(done=True, reason=str(exc))
+    except StoreUnavailable as exc:
+        log.warning("task_put_back", job_id=str(task.job_id), error=str(exc))
+        return TaskAnswer(done=False, reason="the database cannot be reached")
+    except BlobStoreUnavailable as exc:
+        log.error("no_room_for_pictures", job_id=str(task.job_id), error=str(exc))
+        return TaskAnswer(done=False, reason=str(exc))
+    deadline = worker.clock.monotonic() + worker.budgets.worker.total_seconds()
+    try:
+        if claim.job.state is State.RUNNING:
+            received = await _paint(claim, worker, deadline)
+            if received is None:
+                return TaskAnswer(done=True, reason="the attempt ended without pictures")
+            claim = Claim(received, claim.token)
+        await finish.complete(
+            claim.job,
+            journal=worker.journal,
+            ids=worker.ids,
+            blobs=worker.blobs,
+            pictures=worker.pictures,
+        )
+    except JobMoved as exc:
+        log.info("job_moved_on", job_id=str(task.job_id), reason=str(exc))
+        return TaskAnswer(done=True, reason=str(exc))
+    except Unavailable as exc:
+        # The lease runs out and the sweep takes it up again: staged bytes cost nothing twice.
+        log.warning("task_left_to_sweep", job_id=str(task.job_id), error=str(exc))
+        return TaskAnswer(done=True, reason="left to the sweep")
+    return TaskAnswer(done=True, reason=DONE)
+
+
+async def _check_room(worker: Worker) -> None:
+    """Pay for nothing that could not be stored."""
+    free = await worker.blobs.free_bytes()
+    if free is not None and free < 3 * MAX_PICTURE_BYTES:
+        raise BlobStoreUnavailable(
+            f"only {free} bytes are free where pictures are stored; a painting needs"
+            f" {3 * MAX_PICTURE_BYTES}. Nothing was asked of the provider; make room"
+        )
+
+
+async def _claim(task: ImageTask, worker: Worker) -> Claim:
+    """Take the lease: start a queued job (with its ledger row), or resume a received one."""
+    token, event_id = worker.ids.token(), worker.ids.new()
+    now = worker.journal.now()
+    lease_until = now + worker.budgets.lease
+
+    def decide(look: Look, writes: Writes) -> Claim | NotNow:
+        job = look.get(JobRow, task.job_id)
+        if job is None:
+            raise NotNow("no such job")
+        if job.attempt != task.attempt:
+            raise NotNow(f"the job is at attempt {job.attempt}")
+        if job.state is State.QUEUED:
+            if job.not_before is not None and job.not_before > now + CLOCK_TOLERANCE:
+                # The queue was early by its clock: another task, for the right time.
+                again = {"dispatch": job.dispatch + 1, "dispatched_to": None}
+                writes.update(job.model_copy(update=again), job.id)
+                return NotNow(f"not before {job.not_before.isoformat()}")
+            return Claim(_start(job, writes), token)
+        if job.state is State.PROCESSING_RESULT:
+            if job.lease_until is not None and job.lease_until > now:
+                raise NotNow("another worker is at it")
+            leased = job.model_copy(
+                update={"lease_until": lease_until, "lease_token": token, "wake_at": lease_until}
+            )
+            writes.update(leased, job.id)
+            return Claim(leased, token)
+        raise NotNow(f"the job is {job.state.value}")
+
+    def _start(job: JobRow, writes: Writes) -> JobRow:
+        provider = worker.providers.by_name.get(job.provider)
+        if provider is None:
+            raise NotNow(f"provider {job.provider} is not configured in this process")
+        started = move_job(
+            writes,
+            job,
+            Trigger.START,
+            at=now,
+            event_id=event_id,
+            lease_until=lease_until,
+            lease_token=token,
+            wake_at=lease_until,
+            started_at=now,
+        )
+        writes.insert(
+            ProviderCallRow.model_construct(
+                None,
+                job_id=job.id,
+                attempt=job.attempt,
+                tenant=job.tenant,
+                provider=provider.name,
+                model=provider.resolve_model(job.quality),
+                state=CallState.INTENT,
+                lease_token=token,
+                amount=provider.price(job.quality),
+                due_at=lease_until,
+                created_at=now,
+                provider_ref=None,
+                surplus=False,
+                detail=None,
+                settled_at=None,
+            ),
+            job.id,
+            job.attempt,
+        )
+        return started
+
+    answer = await worker.journal.record(Step("start", decide, (job_key(task.job_id),)))
+    if isinstance(answer, NotNow):
+        raise answer
+    return answer
+
+
+async def _paint(claim: Claim, worker: Worker, deadline: float) -> JobRow | None:
+    """Ask the provider, once, and settle its answer. Returns the received job, or None."""
+    job = claim.job
+    provider = worker.providers.by_name[job.provider]
+    started = worker.clock.monotonic()
+    try:
+        async with asyncio.timeout(worker.budgets.provider.total_seconds()):
+            painting = await provider.generate(paint_request(job))
+    except ProviderBusy as exc:
+        until = worker.journal.now() + exc.retry_after
+        await settle_call(job, Settlement.busy(str(exc), until), worker)
+        return None
+    except ProviderRefused as exc:
+        await settle_call(job, Settlement.refused(exc.code, str(exc)), worker)
+        return None
+    except (OutcomeUnknown, TimeoutError) as exc:
+        reason = str(exc) or f"no answer within {worker.budgets.provider.total_seconds():.0f} s"
+        await _settle_unknown(job, provider, reason, worker)
+        return None
+    except Exception as exc:  # an adapter's defect must not look like "nothing happened"
+        log.exception("provider_adapter_broken", provider=provider.name, job_id=str(job.id))
+        await _settle_unknown(job, provider, f"the adapter failed: {exc!r}", worker)
+        return None
+    elapsed = worker.clock.monotonic() - started
+    manifest = await _stage(job, painting, elapsed, worker, deadline)
+    if manifest is None:
+        await _settle_unknown(job, provider, "the pictures could not be stored", worker)
+        return None
+    return await _receive(claim, manifest, worker, deadline)
+
+
+async def _settle_unknown(
+    job: JobRow, provider: ImageProvider, reason: str, worker: Worker
+) -> None:
+    settlement = Settlement.unknown(
+        reason, repeatable=provider.repeatable, attempt=job.attempt, now=worker.journal.now()
+    )
+    await settle_call(job, settlement, worker)
+
+
+def paint_request(job: JobRow) -> PaintRequest:
+    asked = job.request
+    return PaintRequest(
+        job_id=job.id,
+        attempt=job.attempt,
+        prompt=asked["prompt"],
+        negative_prompt=asked.get("negative_prompt", ""),
+        quality=Quality(job.quality),
+        style=asked.get("style"),
+        aspect_ratio=asked["aspect_ratio"],
+        seed=asked["seed"],
+    )
+
+
+async def _stage(
+    job: JobRow, painting: Painting, elapsed: float, worker: Worker, deadline: float
+) -> Manifest | None:
+    """Store the bytes, again and again within the worker's budget; None when that ran out."""
+    failures = 0
+    while True:
+        try:
+            return await stage(
+                painting,
+                job_id=job.id,
+                attempt=job.attempt,
+                provider=job.provider,
+                elapsed_seconds=elapsed,
+                blobs=worker.blobs,
+            )
+        except BlobStoreUnavailable as exc:
+            failures += 1
+            wait = worker.ids.jitter(worker.backoff.after(failures))
+            log.warning("staging_failed", job_id=str(job.id), failures=failures, error=str(exc))
+            if worker.clock.monotonic() + wait > deadline:
+                return None
+            await worker.clock.sleep(wait)
+
+
+async def _receive(claim: Claim, manifest: Manifest, worker: Worker, deadline: float) -> JobRow:
+    """Commit that the result is here; only the commit is repeated, never the call."""
+    failures = 0
+    while True:
+        try:
+            return await finish.receive(
+                claim.job.id,
+                manifest,
+                journal=worker.journal,
+                ids=worker.ids,
+                lease_token=claim.token,
+            )
+        except StoreUnavailable:
+            failures += 1
+            wait = worker.ids.jitter(worker.backoff.after(failures))
+            if worker.clock.monotonic() + wait > deadline:
+                raise
+            await worker.clock.sleep(wait)

@@ -1,0 +1,159 @@
+"""Send what was committed: jobs to the task queue, events to the bus, right after their commit.
+
+Woken by its own journal. What it fails to send stays unsent in the database, where the sweep
+finds it; nothing is kept here that a death could lose.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+
+import structlog
+
+from adapters.errors import QueueUnavailable, Unavailable
+from adapters.ports import Clock, EventBus, TaskQueue
+from pipeline.journal import Journal, JournalClosed
+from pipeline.move import job_key
+from schemas.events import cloud_event
+from schemas.step import EventMark, Look, Step, Writes
+from schemas.tables import EventRow, JobRow
+from schemas.tasks import ImageTask
+from states.table import OPEN, State
+
+log = structlog.get_logger(__name__)
+
+# Beyond this many the rest is left to the sweep, so that a dead bus cannot fill the memory.
+MAX_WAITING = 20_000
+EVENTS_AT_ONCE = 500
+SENDS_AT_ONCE = 256
+
+
+class Relay:
+    """Sends jobs and events of committed groups; marks what was sent."""
+
+    def __init__(self, journal: Journal, queue: TaskQueue, bus: EventBus, clock: Clock) -> None:
+        self._journal = journal
+        self._queue = queue
+        self._bus = bus
+        self._clock = clock
+        self._jobs: asyncio.Queue[JobRow] = asyncio.Queue(MAX_WAITING)
+        self._events: asyncio.Queue[EventRow] = asyncio.Queue(MAX_WAITING)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sends = asyncio.Semaphore(SENDS_AT_ONCE)
+        # What is on its way, so that the sweep does not send it a second time.
+        self._under_way: set[tuple[str, str, int]] = set()
+
+    def start(self) -> None:
+        self._journal.subscribe(self.take)
+        self._spawn(self._send_jobs())
+        self._spawn(self._send_events())
+
+    async def stop(self) -> None:
+        """Stop sending. What is on its way and unmarked is sent again by the next process."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def take(self, committed: Sequence[Writes]) -> None:
+        """Note what a commit made ready to be sent; called by the journal."""
+        for writes in committed:
+            self.offer_events(row for _, row in writes.inserts if isinstance(row, EventRow))
+            self.offer_jobs(
+                row for _, row in (*writes.inserts, *writes.updates) if isinstance(row, JobRow)
+            )
+
+    def offer_jobs(self, jobs: Iterable[JobRow]) -> None:
+        for job in jobs:
+            if (
+                self._wants_sending(job)
+                and _sending(job) not in self._under_way
+                and not self._jobs.full()
+            ):
+                self._under_way.add(_sending(job))
+                self._jobs.put_nowait(job)
+
+    def offer_events(self, events: Iterable[EventRow]) -> None:
+        for event in events:
+            mark = (event.stream_kind, event.stream_id, event.seq)
+            if mark not in self._under_way and not self._events.full():
+                self._under_way.add(mark)
+                self._events.put_nowait(event)
+
+    def _wants_sending(self, job: JobRow) -> bool:
+        if job.state not in OPEN or job.dispatched_to == self._queue.incarnation:
+            return False
+        # A received job whose worker holds the lease goes on by itself.
+        return job.state is State.QUEUED or job.lease_token is None
+
+    async def _send_jobs(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            await self._sends.acquire()
+            self._spawn(self._send_job(job))
+
+    async def _send_job(self, job: JobRow) -> None:
+        task = ImageTask(job_id=job.id, attempt=job.attempt, dispatch=job.dispatch)
+        try:
+            await self._queue.create_image_generation_task(task, not_before=job.not_before)
+            await self._mark_sent(task)
+        except QueueUnavailable as exc:
+            log.warning("task_not_sent", job_id=str(job.id), error=str(exc))
+        except (Unavailable, JournalClosed) as exc:
+            log.warning("sent_mark_lost", job_id=str(job.id), error=str(exc))
+        finally:
+            self._under_way.discard(_sending(job))
+            self._sends.release()
+
+    async def _mark_sent(self, task: ImageTask) -> None:
+        incarnation = self._queue.incarnation
+
+        def decide(look: Look, writes: Writes) -> None:
+            job = look.get(JobRow, task.job_id)
+            if job is None or (job.attempt, job.dispatch) != (task.attempt, task.dispatch):
+                return
+            if job.dispatched_to == incarnation or job.state not in OPEN:
+                return
+            writes.update(job.model_copy(update={"dispatched_to": incarnation}), job.id)
+
+        await self._journal.record(Step("mark_sent", decide, (job_key(task.job_id),)))
+
+    async def _send_events(self) -> None:
+        while True:
+            batch = [await self._events.get()]
+            while not self._events.empty() and len(batch) < EVENTS_AT_ONCE:
+                batch.append(self._events.get_nowait())
+            self._spawn(self._publish(batch))
+
+    async def _publish(self, batch: list[EventRow]) -> None:
+        marks = [(event.stream_kind, event.stream_id, event.seq) for event in batch]
+        try:
+            answers = await self._bus.publish([cloud_event(event) for event in batch])
+            now = self._journal.now()
+            sent = []
+            for mark, answer in zip(marks, answers, strict=True):
+                if answer is None:
+                    sent.append(EventMark(*mark, now))
+                else:
+                    log.warning("event_not_published", stream_id=mark[1], error=str(answer))
+            await self._mark_published(sent)
+        except (Unavailable, JournalClosed) as exc:
+            log.warning("published_mark_lost", events=len(batch), error=str(exc))
+        finally:
+            self._under_way.difference_update(marks)
+
+    async def _mark_published(self, sent: list[EventMark]) -> None:
+        if not sent:
+            return
+
+        def decide(_: Look, writes: Writes) -> None:
+            writes.published.extend(sent)
+
+        await self._journal.record(Step("mark_published", decide))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _sending(job: JobRow) -> tuple[str, str, int]:
+    return str(job.id), str(job.attempt), job.dispatch

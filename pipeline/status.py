@@ -1,0 +1,174 @@
+"""Jobs and blogs as callers see them. Addresses of pictures are minted on read, never stored."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from adapters.store import reads
+from pipeline.errors import NoSuchJob
+from pipeline.journal import Journal
+from schemas.prices import DOCUMENT_SECONDS
+from schemas.replies import (
+    BlogImagesResponse,
+    ImageJobStatusResponse,
+    ImageResponse,
+    ImageResultResponse,
+    ImageVariantResponse,
+    SlotResponse,
+)
+from schemas.requests import Quality, Role
+from schemas.tables import BlogSlotRow, ImageRow, JobRow
+from states.slots import Rank
+from states.table import TERMINAL, State
+
+# How far a job is when it enters a stage, in percent; while running it nears the next.
+PROGRESS: Mapping[State, float] = {
+    State.QUEUED: 0.0,
+    State.RUNNING: 10.0,
+    State.PROCESSING_RESULT: 80.0,
+    State.COMPLETED: 100.0,
+}
+
+
+async def job_status(
+    job_id: UUID, *, tenant: str, journal: Journal, base_url: str
+) -> ImageJobStatusResponse:
+    """The job's reply; raises `NoSuchJob` for an absent job and for another tenant's."""
+    job = await journal.read(reads.job, tenant, job_id)
+    if job is None:
+        raise NoSuchJob(job_id)
+    images: Sequence[ImageRow] = []
+    if job.state is State.COMPLETED:
+        images = await journal.read(reads.images_of_jobs, tenant, [job_id])
+    return status_reply(job, images, now=journal.now(), base_url=base_url)
+
+
+def status_reply(
+    job: JobRow, images: Sequence[ImageRow], *, now: datetime, base_url: str
+) -> ImageJobStatusResponse:
+    expected_seconds = DOCUMENT_SECONDS[Quality(job.quality)]
+    error = job.error or {}
+    return ImageJobStatusResponse(
+        job_id=job.id,
+        status=job.state,
+        quality=Quality(job.quality),
+        attempt=job.attempt,
+        retry_count=job.retry_count,
+        provider=job.provider,
+        blog_id=job.blog_id,
+        blog_job_id=job.blog_job_id,
+        role=Role(job.role) if job.role else None,
+        position=job.position,
+        is_draft=job.is_draft,
+        draft_job_id=job.draft_job_id,
+        final_job_id=job.final_job_id,
+        created_at=job.created_at,
+        queued_at=job.queued_at,
+        started_at=job.started_at,
+        completed_at=job.ended_at,
+        progress_percentage=_progress(job, now, expected_seconds),
+        current_stage=job.stage,
+        estimated_time_remaining=_remaining(job, now, expected_seconds),
+        result=_result(job, images, base_url),
+        error_message=error.get("message"),
+        error_details={"code": error["code"], **error["details"]} if error else None,
+        warnings=job.warnings,
+    )
+
+
+def _progress(job: JobRow, now: datetime, expected_seconds: int) -> float:
+    if job.state is State.COMPLETED:
+        return PROGRESS[State.COMPLETED]
+    begun = PROGRESS[job.stage]
+    if job.state is not State.RUNNING or job.started_at is None:
+        return begun
+    share = min(1.0, (now - job.started_at).total_seconds() / expected_seconds)
+    return round(begun + share * (PROGRESS[State.PROCESSING_RESULT] - begun), 1)
+
+
+def _remaining(job: JobRow, now: datetime, expected_seconds: int) -> int | None:
+    if job.state in TERMINAL:
+        return None
+    begun = job.started_at if job.state is not State.QUEUED else None
+    passed = (now - begun).total_seconds() if begun else 0.0
+    return max(1, round(expected_seconds - passed))
+
+
+def _result(job: JobRow, images: Sequence[ImageRow], base_url: str) -> ImageResultResponse | None:
+    if job.state is not State.COMPLETED or job.result is None:
+        return None
+    return ImageResultResponse(
+        success=True,
+        images=[_image(image, base_url) for image in images],
+        generation_time_seconds=job.result["generation_time_seconds"],
+        provider=job.provider,
+        model=job.result["model"],
+        requested_model=job.request.get("requested_model"),
+        seed=job.result["seed"],
+        cost=job.cost,
+    )
+
+
+def _image(image: ImageRow, base_url: str) -> ImageResponse:
+    return ImageResponse(
+        image_id=image.id,
+        url=picture_url(base_url, image.id),
+        width=image.width,
+        height=image.height,
+        content_type=image.content_type,
+        size_bytes=image.size_bytes,
+        sha256=image.sha256,
+        variants=_variants(image, base_url),
+    )
+
+
+def _variants(image: ImageRow, base_url: str) -> list[ImageVariantResponse]:
+    return [
+        ImageVariantResponse(
+            url=picture_url(base_url, image.id, variant["name"]),
+            width=variant["width"],
+            height=variant["height"],
+            content_type=variant["content_type"],
+        )
+        for variant in image.variants
+    ]
+
+
+def picture_url(base_url: str, image_id: UUID, variant: str | None = None) -> str:
+    address = f"{base_url}/api/v1/images/{image_id}/content"
+    return f"{address}/{variant}" if variant else address
+
+
+async def blog_images(
+    blog_id: str, *, tenant: str, journal: Journal, base_url: str
+) -> BlogImagesResponse:
+    """What stands in each place of a blog, in the order of role and position."""
+    slots = await journal.read(reads.slots, tenant, blog_id)
+    ids = [slot.image_id for slot in slots if slot.image_id is not None]
+    images = await journal.read(reads.images, tenant, ids) if ids else []
+    by_id = {image.id: image for image in images}
+    return BlogImagesResponse(
+        blog_id=blog_id,
+        images=[
+            _slot(slot, by_id.get(slot.image_id) if slot.image_id else None, base_url)
+            for slot in slots
+        ],
+    )
+
+
+def _slot(slot: BlogSlotRow, image: ImageRow | None, base_url: str) -> SlotResponse:
+    return SlotResponse(
+        role=Role(slot.role),
+        position=slot.position,
+        image_id=slot.image_id,
+        job_id=slot.job_id,
+        is_draft=slot.rank == Rank.DRAFT,
+        url=picture_url(base_url, image.id) if image else None,
+        width=image.width if image else None,
+        height=image.height if image else None,
+        alt_text=slot.alt_text,
+        caption=slot.caption,
+        variants=_variants(image, base_url) if image else [],
+        version=slot.version,
+        updated_at=slot.updated_at,
+    )

@@ -1,0 +1,40 @@
+"""A blob store in memory, held to the contract of all blob stores."""
+
+import hashlib
+from collections.abc import Callable
+
+from adapters.errors import KeyTaken, NoSuchObject
+from adapters.ports import StoredObject
+
+
+class MemoryBlobs:
+    """Set `trouble` to a function that may raise, called before every call with its name."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.trouble: Callable[[str, str], None] = lambda call, key: None
+        self.free: int | None = None
+
+    async def put(self, key: str, data: bytes, *, content_type: str) -> StoredObject:
+        self.trouble("put", key)
+        if self.objects.setdefault(key, data) != data:
+            raise KeyTaken(key)
+        return StoredObject(key, len(data), hashlib.sha256(data).hexdigest(), content_type)
+
+    async def get(self, key: str) -> bytes:
+        self.trouble("get", key)
+        if key not in self.objects:
+            raise NoSuchObject(key)
+        return self.objects[key]
+
+    async def exists(self, key: str) -> bool:
+        return key in self.objects
+
+    async def delete(self, key: str) -> None:
+        self.objects.pop(key, None)
+
+    async def free_bytes(self) -> int | None:
+        return self.free
+
+    def location(self, key: str) -> str:
+        return f"memory:{key}"

@@ -1,0 +1,146 @@
+"""The use cases joined as wiring joins them, over a real database, with a clock that tests move."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from adapters.local.bus import LocalEventBus, Subscription
+from adapters.local.ids import RandomIds
+from adapters.local.queue import LocalTaskQueue
+from adapters.ports import Clock, TaskAnswer
+from adapters.store import reads
+from adapters.store.database import AnyStore, open_store
+from pipeline.generate import Worker, generate
+from pipeline.journal import Journal
+from pipeline.quarantine import quarantine
+from pipeline.relay import Relay
+from pipeline.submit import Providers, submit
+from pipeline.subscribers import SUBSCRIBERS
+from pipeline.sweep import Sweep
+from schemas.requests import ImageGenerationRequest
+from schemas.tables import Event, Job, ProviderCall
+from schemas.tasks import ImageTask
+from tests.fakes.blobs import MemoryBlobs
+from tests.fakes.clock import FakeClock
+from tests.fakes.pictures import InstantPictures
+from tests.fakes.provider import ScriptedProvider
+
+TENANT = "default"
+
+
+@dataclass
+class World:
+    """One process. Nothing runs by itself until `run()`; tests call the use cases in turn."""
+
+    store: AnyStore
+    journal: Journal
+    clock: Clock
+    worker: Worker
+    provider: ScriptedProvider
+    blobs: MemoryBlobs
+    pictures: InstantPictures
+    queue: LocalTaskQueue
+    bus: LocalEventBus
+    relay: Relay
+    sweep: Sweep
+
+    async def submit(self, **fields: Any) -> UUID:
+        request = ImageGenerationRequest.model_validate({"prompt": "a lighthouse"} | fields)
+        accepted = await submit(
+            request,
+            tenant=TENANT,
+            idempotency_key=None,
+            journal=self.journal,
+            ids=self.worker.ids,
+            providers=self.worker.providers,
+        )
+        return accepted.reply.job_id
+
+    async def deliver(self, job_id: UUID, attempt: int = 1) -> TaskAnswer:
+        """Deliver a task to the worker, as the queue would."""
+        return await generate(ImageTask(job_id=job_id, attempt=attempt), self.worker)
+
+    async def job(self, job_id: UUID) -> Job:
+        job = await self.store.read(reads.job, TENANT, job_id)
+        assert job is not None
+        return job
+
+    async def call(self, job_id: UUID, attempt: int = 1) -> ProviderCall | None:
+        return await self.store.read(reads.call, TENANT, job_id, attempt)
+
+    async def events(self, job_id: UUID) -> list[str]:
+        found = await self.history("job", str(job_id))
+        return [event.type for event in found]
+
+    async def history(self, kind: str, stream: str) -> list[Event]:
+        return list(await self.store.read(reads.events_of_stream, TENANT, kind, stream))
+
+
+class _OnClock:
+    """A real store whose database goes by the test's clock."""
+
+    def __init__(self, store: AnyStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def time(self) -> datetime:
+        return self._clock.now()
+
+
+@asynccontextmanager
+async def world_on(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    repeatable: bool = False,
+    run: bool = False,
+    blobs: MemoryBlobs | None = None,
+    concurrent_dispatches: int = 500,
+) -> AsyncIterator[World]:
+    """A process over the database of *url*; *run* starts relay and queue as well."""
+    clock = clock or FakeClock()
+    ids = RandomIds(clock, random.Random(1))
+    store = open_store(url)
+    journal = Journal(_OnClock(store, clock), clock, ids)
+    await journal.start()
+    provider = ScriptedProvider(repeatable=repeatable)
+    blobs, pictures = blobs or MemoryBlobs(), InstantPictures()
+    providers = Providers({provider.name: provider}, provider.name, {})
+    worker = Worker(journal, clock, ids, providers, blobs, pictures)
+    queue = LocalTaskQueue(
+        partial(generate, worker=worker),
+        clock=clock,
+        ids=ids,
+        dispatches_per_second=None,
+        concurrent_dispatches=concurrent_dispatches,
+    )
+    bus = LocalEventBus(
+        [Subscription(s.name, s.types, s.handler(journal, ids)) for s in SUBSCRIBERS],
+        clock=clock,
+        ids=ids,
+        quarantine=partial(quarantine, journal=journal),
+    )
+    relay = Relay(journal, queue, bus, clock)
+    sweep = Sweep(worker, relay, queue.incarnation)
+    if run:
+        relay.start()
+        queue.start()
+    try:
+        yield World(
+            store, journal, clock, worker, provider, blobs, pictures, queue, bus, relay, sweep
+        )
+    finally:
+        if run:
+            await queue.drain(10)
+            await bus.drain(10)
+            await relay.stop()
+        await journal.close()
+        await store.close()
