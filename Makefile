@@ -39,14 +39,14 @@ check: .venv/.synced
 	$(RUN) ruff check .
 	$(RUN) mypy
 	$(RUN) lint-imports
-	$(RUN) python -m schemas.generate --check
+	$(RUN) python -m pipeline.publish --check
 
 format: .venv/.synced
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
 generate: .venv/.synced
-	$(RUN) python -m schemas.generate
+	$(RUN) python -m pipeline.publish
 
 clean:
 	rm -rf .venv .venv-run .tools .mypy_cache .pytest_cache .ruff_cache

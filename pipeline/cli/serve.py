@@ -1,0 +1,99 @@
+"""`limner serve`: the service on a loopback port until SIGTERM or Ctrl-C."""
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import structlog
+import uvicorn
+
+from pipeline.cli.start import CommandFailed
+from pipeline.routes.app import create_app
+from pipeline.settings import Settings
+from pipeline.wiring import Limner, running
+
+log = structlog.get_logger(__name__)
+
+LOST_LOCK_CODE = 1
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling: it would end the process before we have drained."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def run_service(settings: Settings) -> int:
+    async with serving(settings) as (limner, address, stop):
+        log.info("listening", address=address)
+        return await until_stopped(limner, stop)
+
+
+async def until_stopped(limner: Limner, stop: asyncio.Event) -> int:
+    """Wait for a signal; 1 when the database's lock was lost, so that a supervisor restarts us."""
+    waits = [asyncio.create_task(stop.wait()), asyncio.create_task(limner.must_stop.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    if limner.must_stop.is_set():
+        log.error("database_lock_lost", meaning="another process may run now; this one stops")
+        return LOST_LOCK_CODE
+    return 0
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[Limner, str, asyncio.Event]]:
+    """Run the service and its HTTP server; gives the service, its address and the stop signal."""
+    # Bound before anything else, so that a taken port is found before jobs are touched.
+    listener = _listen(settings.host, settings.port)
+    port = listener.getsockname()[1]
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with running(settings) as limner:
+            server = _Server(
+                uvicorn.Config(
+                    create_app(limner),
+                    log_config=None,
+                    access_log=False,
+                    lifespan="off",
+                    # An open stream must not hold the process up for ever.
+                    timeout_graceful_shutdown=max(1, int(settings.times.drain_seconds)),
+                )
+            )
+            task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+            try:
+                yield limner, f"http://{_shown(settings.host)}:{port}", stop
+            finally:
+                limner.ready = False
+                server.should_exit = True
+                await task
+    finally:
+        listener.close()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            raise CommandFailed(
+                f"port {port} is taken by another program. Choose one with --port"
+                " (0 takes any free one)."
+            ) from exc
+        raise CommandFailed(f"cannot listen on {host}:{port}: {exc.strerror}") from exc
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

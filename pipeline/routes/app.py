@@ -1,0 +1,41 @@
+"""The FastAPI application over a running Limner."""
+
+from fastapi import FastAPI
+
+from pipeline.routes import blogs, health, images, jobs, worker
+from pipeline.routes.limits import BodyLimit, KnownHosts
+from pipeline.routes.problems import PROBLEMS, install_problems
+from pipeline.wiring import Limner
+
+DESCRIPTION = """\
+Limner illustrates blogs. A request for a picture becomes a durable job: once it is accepted (202)
+it is never lost. Poll the job, or look at the blog's pictures.
+"""
+
+
+def create_api() -> FastAPI:
+    """The routes alone, as `schemas/published/openapi.json` describes them."""
+    app = FastAPI(
+        title="Limner",
+        version="0.1.0",
+        description=DESCRIPTION,
+        responses=PROBLEMS,
+        # Clients are generated from the document: an operation is called what its function is.
+        generate_unique_id_function=lambda route: route.name,
+        redoc_url=None,
+        docs_url=None,
+    )
+    for module in (images, jobs, worker, blogs, health):
+        app.include_router(module.router)
+    install_problems(app)
+    return app
+
+
+def create_app(limner: Limner) -> FastAPI:
+    """The interface of *limner*. Errors are problem+json everywhere (RFC 9457)."""
+    app = create_api()
+    app.state.limner = limner
+    app.add_middleware(BodyLimit, max_bytes=limner.settings.max_body_bytes)
+    # Without it a page of another site could reach the local service under a name of its own.
+    app.add_middleware(KnownHosts, names=("127.0.0.1", "localhost", "::1"))
+    return app

@@ -1,0 +1,107 @@
+"""Ask for pictures, and fetch them."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from adapters.store import reads
+from pipeline.errors import BlogIdsDisagree, NoSuchImage
+from pipeline.routes.dependencies import Running, Tenant
+from pipeline.submit import submit
+from pipeline.wiring import Limner
+from schemas.replies import CreateImageJobResponse
+from schemas.requests import ImageGenerationRequest, Name
+
+router = APIRouter(prefix="/api/v1/images", tags=["images"])
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A name of your own for this request: sent again, it is answered and not"
+        " done again. Kept for 7 days.",
+    ),
+]
+
+
+@router.post("/generate-async", status_code=202)
+async def generate_async(
+    request: ImageGenerationRequest,
+    response: Response,
+    limner: Running,
+    tenant: Tenant,
+    idempotency_key: Key = None,
+    blog_id: Annotated[Name | None, Query()] = None,
+) -> CreateImageJobResponse:
+    """Create an image job. 202 means that it is stored and will be worked on, come what may."""
+    if blog_id is not None:
+        if request.blog_id not in (None, blog_id):
+            raise BlogIdsDisagree(str(request.blog_id), blog_id)
+        request = request.model_copy(update={"blog_id": blog_id})
+    accepted = await submit(
+        request,
+        tenant=tenant,
+        idempotency_key=idempotency_key,
+        journal=limner.journal,
+        ids=limner.ids,
+        providers=limner.providers,
+    )
+    response.headers["Location"] = f"/api/v1/images/jobs/{accepted.reply.job_id}"
+    if accepted.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return accepted.reply
+
+
+@router.head("/{image_id}/content", include_in_schema=False)
+@router.get("/{image_id}/content", response_class=Response)
+async def get_picture(
+    image_id: UUID, request: Request, limner: Running, tenant: Tenant
+) -> Response:
+    """The bytes of a picture. They never change; `ETag` is their SHA-256."""
+    return await _content(image_id, None, request, limner, tenant)
+
+
+@router.head("/{image_id}/content/{variant}", include_in_schema=False)
+@router.get("/{image_id}/content/{variant}", response_class=Response)
+async def get_variant(
+    image_id: UUID, variant: str, request: Request, limner: Running, tenant: Tenant
+) -> Response:
+    """The bytes of a smaller WebP rendition, such as `w640`."""
+    return await _content(image_id, variant, request, limner, tenant)
+
+
+async def _content(
+    image_id: UUID, variant: str | None, request: Request, limner: Limner, tenant: str
+) -> Response:
+    image = await limner.journal.read(reads.image, tenant, image_id)
+    if image is None:
+        raise NoSuchImage(image_id)
+    key, sha256, content_type = image.key, image.sha256, image.content_type
+    if variant is not None:
+        found = next((one for one in image.variants if one["name"] == variant), None)
+        if found is None:
+            raise NoSuchImage(image_id, variant)
+        key, sha256, content_type = found["key"], found["sha256"], found["content_type"]
+    etag = f'"{sha256}"'
+    headers = {
+        "ETag": etag,
+        # A picture's bytes never change under its address.
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Content-Disposition": "inline",
+    }
+    if _matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(await limner.blobs.get(key), media_type=content_type, headers=headers)
+
+
+def _matches(if_none_match: str | None, etag: str) -> bool:
+    if if_none_match is None:
+        return False
+    offered = {part.strip().removeprefix("W/") for part in if_none_match.split(",")}
+    return etag in offered or "*" in offered

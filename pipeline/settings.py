@@ -1,0 +1,94 @@
+"""The settings, composed of the sections beside the adapters. Environment: `LIMNER_…`."""
+
+import ipaddress
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ImportString, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from adapters.failpoints import Armed
+from adapters.local.connect import LocalSettings
+from adapters.providers.sketch.provider import SketchSettings
+
+LOCAL_CONNECT = "adapters.local.connect.connect"
+
+
+class TimeSettings(BaseModel):
+    """Budgets of time in seconds; they must rise in this order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    provider_seconds: float = Field(default=90, gt=0)
+    worker_seconds: float = Field(default=120, gt=0)
+    lease_seconds: float = Field(default=150, gt=0)
+    dispatch_deadline_seconds: float = Field(default=180, gt=0)
+    # How long a stopping process lets running work end.
+    drain_seconds: float = Field(default=10, ge=0)
+    sweep_interval_seconds: float = Field(default=5, gt=0)
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if not (
+            self.provider_seconds
+            < self.worker_seconds
+            < self.lease_seconds
+            < self.dispatch_deadline_seconds
+        ):
+            raise ValueError(
+                "the budgets must rise: provider_seconds < worker_seconds < lease_seconds"
+                " < dispatch_deadline_seconds"
+            )
+        return self
+
+    @property
+    def drain(self) -> timedelta:
+        return timedelta(seconds=self.drain_seconds)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. `LIMNER_TIMES__LEASE_SECONDS=30` sets `times.lease_seconds`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LIMNER_", env_nested_delimiter="__", extra="forbid"
+    )
+
+    home: Path = Path(".limner")
+    database_url: str = ""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    # How callers reach this service, when not under the address they called.
+    public_url: str | None = None
+    # The tenant of every caller until there are keys that name one.
+    tenant: str = "default"
+    connect: ImportString[Callable[..., Any]] = Field(default=LOCAL_CONNECT, validate_default=True)
+    default_provider: str = "sketch"
+    max_body_bytes: int = 64 * 1024
+    times: TimeSettings = TimeSettings()
+    local: LocalSettings = Field(default_factory=LocalSettings)
+    sketch: SketchSettings = SketchSettings()
+    # For fault tests only.
+    failpoints: list[Armed] = []
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        self.home = self.home.absolute()
+        if not self.database_url:
+            self.database_url = f"sqlite:///{self.home / 'limner.sqlite'}"
+        if not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} is not a loopback address: without keys the service may"
+                " only listen on 127.0.0.1, ::1 or localhost"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

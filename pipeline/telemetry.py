@@ -1,0 +1,52 @@
+"""Logs: structlog events with fields, as JSON for Cloud Logging or as lines for a person."""
+
+import logging
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+_SEVERITY: Mapping[str, str] = {"warn": "WARNING", "exception": "ERROR"}
+
+
+def _with_severity(
+    _: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    event["severity"] = _SEVERITY.get(method, method.upper())
+    event["message"] = event.pop("event")
+    return event
+
+
+def configure_logging(stream: TextIO | None = None, *, as_json: bool | None = None) -> None:
+    """Send log events to *stream* (stderr); as JSON unless *stream* is a terminal."""
+    stream = stream or sys.stderr
+    if as_json is None:
+        as_json = not stream.isatty()
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    ]
+    last: list[Any] = (
+        [
+            _with_severity,
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ]
+        if as_json
+        else [
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(),
+                timestamp_key="time",
+                # Locals may hold prompts and keys.
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ]
+    )
+    structlog.configure(
+        processors=shared + last,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
