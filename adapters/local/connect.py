@@ -1,0 +1,64 @@
+"""The local world: SQLite or PostgreSQL beside an in-process queue and bus, files on a disk."""
+
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from adapters.local.blobs import DiskBlobStore
+from adapters.local.bus import LocalEventBus, Quarantine, Subscription
+from adapters.local.clock import SystemClock
+from adapters.local.ids import RandomIds
+from adapters.local.queue import LocalTaskQueue
+from adapters.ports import TaskHandler
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+class LocalSettings(BaseModel):
+    """The local queue's and bus's limits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dispatches_per_second: float = Field(default=100, gt=0)
+    # The offline painter computes on this machine; more at once would only wait for a core.
+    concurrent_dispatches: int = Field(default_factory=lambda: 2 * _cores(), ge=1)
+    worker_processes: int = Field(default_factory=_cores, ge=1)
+
+
+class LocalWorld:
+    """Opens the local adapters. One process, alone on its database."""
+
+    alone = True
+
+    def __init__(self, home: Path, settings: LocalSettings) -> None:
+        self._home = home
+        self._settings = settings
+        self.clock = SystemClock()
+        self.ids = RandomIds(self.clock, random.SystemRandom())
+
+    async def open_blobs(self) -> DiskBlobStore:
+        return await DiskBlobStore.open(self._home / "pictures")
+
+    def open_queue(self, handler: TaskHandler) -> LocalTaskQueue:
+        return LocalTaskQueue(
+            handler,
+            clock=self.clock,
+            ids=self.ids,
+            dispatches_per_second=self._settings.dispatches_per_second,
+            concurrent_dispatches=self._settings.concurrent_dispatches,
+        )
+
+    def open_bus(
+        self, subscriptions: Sequence[Subscription], quarantine: Quarantine
+    ) -> LocalEventBus:
+        return LocalEventBus(subscriptions, clock=self.clock, ids=self.ids, quarantine=quarantine)
+
+
+def connect(home: Path, settings: LocalSettings) -> LocalWorld:
+    """What the setting `connect` names by default."""
+    return LocalWorld(home, settings)

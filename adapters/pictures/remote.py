@@ -1,0 +1,17 @@
+"""What a worker process is told to do. Loads no Pillow: the service itself never needs it."""
+
+from typing import NamedTuple
+
+
+class Rendition(NamedTuple):
+    data: bytes
+    content_type: str
+    width: int
+    height: int
+
+
+def take_in(data: bytes) -> tuple[Rendition, tuple[Rendition, ...]]:
+    """Take a picture in, in whichever process this is called; see `codec.take_in`."""
+    from adapters.pictures import codec
+
+    return codec.take_in(data)

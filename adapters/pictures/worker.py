@@ -1,0 +1,22 @@
+"""Takes pictures in through worker processes, so that no decoding holds up the event loop."""
+
+from adapters.pictures import remote
+from adapters.ports import Processes, TakenPicture, Variant
+
+
+class PillowPictures:
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+
+    async def take_in(self, data: bytes) -> TakenPicture:
+        picture, variants = await self._processes.run(remote.take_in, data)
+        return TakenPicture(
+            data=picture.data,
+            content_type=picture.content_type,
+            width=picture.width,
+            height=picture.height,
+            variants=tuple(
+                Variant(f"w{one.width}", one.data, one.content_type, one.width, one.height)
+                for one in variants
+            ),
+        )

@@ -1,0 +1,1 @@
+"""Who paints: one folder or file a provider, each behind the port `ImageProvider`."""

@@ -1,0 +1,107 @@
+"""The port's side of sketch: sizes, prices, worker processes, and misbehaviour for tests."""
+
+import hashlib
+from datetime import timedelta
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from adapters.errors import OutcomeUnknown, ProviderBusy, ProviderRefused, Unavailable
+from adapters.ports import Clock, PaintedPicture, Painting, PaintRequest, Processes
+from adapters.providers.sketch.request import KNOWN_STYLES, Sketch, paint_png
+from schemas.prices import DOCUMENT_1_3_4
+from schemas.requests import AspectRatio, Quality
+
+NAME = "sketch"
+MODEL = "sketch-1"
+BUSY_FOR = timedelta(seconds=1)
+
+# About so many pixels; drafts are previews, ultra is meant for print.
+PIXELS: dict[Quality, int] = {
+    Quality.DRAFT: 512 * 288,
+    Quality.STANDARD: 1024 * 576,
+    Quality.HIGH: 1344 * 768,
+    Quality.ULTRA: 1536 * 864,
+}
+MULTIPLE = 16
+
+
+class SketchSettings(BaseModel):
+    """How sketch misbehaves, for tests and demonstrations only. Each share is 0 … 1."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    delay_seconds: float = Field(default=0.0, ge=0)
+    busy_share: float = Field(default=0.0, ge=0, le=1)
+    refuse_share: float = Field(default=0.0, ge=0, le=1)
+    # The painting is done and its answer lost, as when a connection breaks.
+    lost_share: float = Field(default=0.0, ge=0, le=1)
+
+
+class SketchProvider:
+    """Paints a scene from the prompt's words. Free, offline, and the same again for a seed."""
+
+    name = NAME
+    repeatable = True
+    styles = frozenset(KNOWN_STYLES)
+
+    def __init__(self, processes: Processes, clock: Clock, settings: SketchSettings) -> None:
+        self._processes = processes
+        self._clock = clock
+        self._settings = settings
+
+    def resolve_model(self, quality: str) -> str:
+        return MODEL
+
+    def price(self, quality: str) -> Decimal | None:
+        return DOCUMENT_1_3_4[Quality(quality)]
+
+    async def generate(self, request: PaintRequest) -> Painting:
+        await self._misbehave(request)
+        width, height = size(AspectRatio(request.aspect_ratio), Quality(request.quality))
+        sketch = Sketch(
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            seed=request.seed,
+            width=width,
+            height=height,
+            style=request.style,
+            detail="draft" if request.quality == Quality.DRAFT else "final",
+        )
+        try:
+            data = await self._processes.run(paint_png, sketch)
+        except Unavailable as exc:
+            raise OutcomeUnknown(f"the painting process ended before it was done: {exc}") from exc
+        return Painting(
+            pictures=(PaintedPicture(data, "image/png", request.seed),),
+            model=MODEL,
+            cost=self.price(request.quality),
+        )
+
+    async def _misbehave(self, request: PaintRequest) -> None:
+        settings = self._settings
+        if settings.delay_seconds:
+            await self._clock.sleep(settings.delay_seconds)
+        chance = _chance(request, "busy")
+        if chance < settings.busy_share:
+            raise ProviderBusy("sketch was told to be busy", BUSY_FOR)
+        if _chance(request, "refuse") < settings.refuse_share:
+            raise ProviderRefused("moderated", "sketch was told to refuse")
+        if _chance(request, "lost") < settings.lost_share:
+            raise OutcomeUnknown("sketch was told to lose its answer")
+
+
+def _chance(request: PaintRequest, what: str) -> float:
+    """A number in 0 … 1 that is the same for the same attempt."""
+    digest = hashlib.sha256(f"{request.job_id}/{request.attempt}/{what}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def size(ratio: AspectRatio, quality: Quality) -> tuple[int, int]:
+    """Width and height in pixels: about the quality's area, sides in multiples of 16."""
+    across, down = ratio.sides
+    unit: float = (PIXELS[quality] / (across * down)) ** 0.5
+    return (
+        max(MULTIPLE, round(across * unit / MULTIPLE) * MULTIPLE),
+        max(MULTIPLE, round(down * unit / MULTIPLE) * MULTIPLE),
+    )

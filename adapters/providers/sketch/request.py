@@ -1,0 +1,45 @@
+"""What sketch is asked for. Loads no numpy: the service hands this to a worker process."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# The style presets of Stability's API, so that a post drafted offline names the same ones.
+KNOWN_STYLES = (
+    "enhance",
+    "anime",
+    "photographic",
+    "digital-art",
+    "comic-book",
+    "fantasy-art",
+    "line-art",
+    "analog-film",
+    "neon-punk",
+    "isometric",
+    "low-poly",
+    "origami",
+    "modeling-compound",
+    "cinematic",
+    "3d-model",
+    "pixel-art",
+    "tile-texture",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """What to paint, and how large in pixels."""
+
+    prompt: str
+    negative_prompt: str = ""
+    seed: int = 0
+    width: int = 1024
+    height: int = 576
+    style: str | None = None
+    detail: Literal["draft", "final"] = "final"
+
+
+def paint_png(sketch: Sketch) -> bytes:
+    """Paint, in whichever process this is called; the picture as PNG."""
+    from adapters.providers.sketch import paint
+
+    return paint.paint_png(sketch)
