@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
 from adapters.errors import BlobStoreUnavailable, KeyTaken, NoSuchObject
+from adapters.keys import key_names
 from adapters.ports import StoredObject
 
 P = ParamSpec("P")
@@ -21,8 +22,6 @@ T = TypeVar("T")
 # All unfinished writing lies in one folder, so that clearing it never walks through the objects.
 STAGING = ".staging"
 ABANDONED_SECONDS = 3600.0
-MOST_KEY_BYTES = 1024
-MOST_NAME_BYTES = 255
 MOST_FOLDERS_KNOWN = 10_000
 
 
@@ -94,17 +93,7 @@ class DiskBlobStore:
 
     def _path(self, key: str) -> Path:
         """Where *key* lies. Whatever could lead out of the root or into the staging is refused."""
-        names = key.split("/")
-        if (
-            "\0" in key
-            or len(key.encode()) > MOST_KEY_BYTES
-            or any(
-                not name or name.startswith(".") or len(name.encode()) > MOST_NAME_BYTES
-                for name in names
-            )
-        ):
-            raise ValueError(f"not a key of an object: {key!r}")
-        return self._root.joinpath(*names)
+        return self._root.joinpath(*key_names(key))
 
     def _make_root(self) -> None:
         made = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]

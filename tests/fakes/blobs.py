@@ -1,9 +1,11 @@
 """A blob store in memory, held to the contract of all blob stores."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 
 from adapters.errors import KeyTaken, NoSuchObject
+from adapters.keys import key_names
 from adapters.ports import StoredObject
 
 
@@ -17,6 +19,8 @@ class MemoryBlobs:
 
     async def put(self, key: str, data: bytes, *, content_type: str) -> StoredObject:
         self.trouble("put", key)
+        key_names(key)
+        await asyncio.sleep(0)  # as every real store, it lets others run meanwhile
         if self.objects.setdefault(key, data) != data:
             raise KeyTaken(key)
         return StoredObject(key, len(data), hashlib.sha256(data).hexdigest(), content_type)

@@ -1,0 +1,326 @@
+"""What every event bus promises. An adapter joins by a maker in `BUSES`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapters.errors import BusUnavailable, StoreUnavailable
+from adapters.local.bus import LocalEventBus, Subscription
+from adapters.local.ids import RandomIds
+from adapters.ports import Backoff
+from schemas.events import CloudEvent
+from tests.fakes.clock import START, FakeClock
+
+COMPLETED, FAILED = "image.job.completed", "image.job.failed"
+
+
+def event(number: int, kind: str = COMPLETED) -> CloudEvent:
+    return CloudEvent(
+        id=UUID(int=number),
+        type=kind,
+        subject=str(UUID(int=0)),
+        time=START,
+        dataschema=f"/limner/schemas/{kind}.json",
+        sequence=str(number).zfill(10),
+        tenant="local",
+        data={},
+    )
+
+
+@dataclass
+class Linker:
+    """A subscriber that notes what it handled and fails as it is told, event by event."""
+
+    clock: FakeClock
+    errors: dict[int, list[Exception]] = field(default_factory=dict)
+    seconds: float = 0
+    tried: list[tuple[int, float]] = field(default_factory=list)
+    handled: list[int] = field(default_factory=list)
+    busy: int = 0
+    most_busy: int = 0
+
+    async def __call__(self, event: CloudEvent) -> None:
+        number = event.id.int
+        self.tried.append((number, self.clock.monotonic()))
+        self.busy += 1
+        self.most_busy = max(self.busy, self.most_busy)
+        try:
+            if self.seconds:
+                await self.clock.sleep(self.seconds)
+            if self.errors.get(number):
+                raise self.errors[number].pop(0)
+        finally:
+            self.busy -= 1
+        self.handled.append(number)
+
+    def wants(self, *kinds: str, name: str = "linker") -> Subscription:
+        return Subscription(name, frozenset(kinds or (COMPLETED,)), self)
+
+
+@dataclass
+class DeadLetters:
+    errors: list[Exception] = field(default_factory=list)
+    kept: list[tuple[str, int, int, str]] = field(default_factory=list)
+
+    async def __call__(self, name: str, event: CloudEvent, failures: int, error: str) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.kept.append((name, event.id.int, failures, error))
+
+
+@dataclass
+class Delivery:
+    clock: FakeClock
+    make: Callable[..., LocalEventBus]
+    dead_letters: DeadLetters = field(default_factory=DeadLetters)
+
+    def bus(self, *subscriptions: Subscription, **options: Any) -> LocalEventBus:
+        return self.make(subscriptions, self.clock, self.dead_letters, **options)
+
+
+def local(
+    subscriptions: tuple[Subscription, ...],
+    clock: FakeClock,
+    quarantine: Callable[..., Awaitable[None]],
+    **options: Any,
+) -> LocalEventBus:
+    ids = RandomIds(clock)
+    return LocalEventBus(subscriptions, clock=clock, ids=ids, quarantine=quarantine, **options)
+
+
+BUSES = {"local": local}
+
+
+@pytest.fixture(params=BUSES)
+def delivery(request: pytest.FixtureRequest) -> Delivery:
+    return Delivery(FakeClock(), BUSES[request.param])
+
+
+@pytest.fixture
+def linker(delivery: Delivery) -> Linker:
+    return Linker(delivery.clock)
+
+
+def soon(answers: Awaitable[list[Exception | None]]) -> asyncio.Future[list[Exception | None]]:
+    return asyncio.ensure_future(answers)
+
+
+async def test_every_subscriber_gets_the_types_it_wants_and_no_other(delivery: Delivery) -> None:
+    one, other = Linker(delivery.clock), Linker(delivery.clock)
+    bus = delivery.bus(one.wants(COMPLETED), other.wants(COMPLETED, FAILED, name="other"))
+    answers = await bus.publish([event(1), event(2, FAILED), event(3, "image.job.queued")])
+    assert answers == [None, None, None]
+    assert one.handled == [1]
+    assert other.handled == [1, 2]
+
+
+async def test_events_that_nobody_wants_leave_at_once(delivery: Delivery, linker: Linker) -> None:
+    bus = delivery.bus(linker.wants())
+    publishing = bus.publish([event(1, FAILED)])
+    with pytest.raises(StopIteration) as answer:  # not one turn of the event loop
+        publishing.send(None)
+    assert answer.value.value == [None]
+    assert await bus.publish([]) == []
+
+
+async def test_an_event_has_left_only_when_every_effect_is_durable(delivery: Delivery) -> None:
+    quick, slow = Linker(delivery.clock), Linker(delivery.clock, seconds=5)
+    published = soon(delivery.bus(quick.wants(), slow.wants(name="slow")).publish([event(1)]))
+    await delivery.clock.advance(4)
+    assert quick.handled == [1]
+    assert not published.done()
+    await delivery.clock.advance(1)
+    assert published.result() == [None]
+    assert slow.handled == [1]
+
+
+async def test_events_of_one_publish_are_handled_at_the_same_time(
+    delivery: Delivery, linker: Linker
+) -> None:
+    linker.seconds = 1
+    published = soon(delivery.bus(linker.wants()).publish([event(n) for n in range(50)]))
+    await delivery.clock.advance(1)
+    assert published.result() == [None] * 50
+    assert linker.most_busy == 50
+
+
+async def test_a_subscriber_gets_no_more_at_once_than_it_is_allowed(delivery: Delivery) -> None:
+    narrow, wide = Linker(delivery.clock, seconds=1), Linker(delivery.clock, seconds=1)
+    bus = delivery.bus(narrow.wants(), wide.wants(FAILED, name="w"), concurrency_per_subscriber=4)
+    events = [event(n) for n in range(8)]
+    publishes = [soon(bus.publish(events[:4])), soon(bus.publish(events[4:]))]
+    publishes.append(soon(bus.publish([event(9, FAILED)])))
+    await delivery.clock.advance(1)
+    assert wide.handled == [9]
+    await delivery.clock.advance(1)
+    assert [one.done() for one in publishes] == [True] * 3
+    assert narrow.most_busy == 4
+
+
+async def test_unavailability_is_outlasted_and_never_counts(
+    delivery: Delivery, linker: Linker
+) -> None:
+    linker.errors[1] = [StoreUnavailable("down") for _ in range(40)]
+    backoff = Backoff(first=timedelta(seconds=1), most=timedelta(seconds=8))
+    published = soon(delivery.bus(linker.wants(), backoff=backoff).publish([event(1)]))
+    await delivery.clock.advance(3600)
+    assert published.result() == [None]
+    assert linker.handled == [1]
+    assert delivery.dead_letters.kept == []
+    moments = [moment for _, moment in linker.tried]
+    waits = [after - before for before, after in pairwise(moments)]
+    full = [1, 2, 4] + [8] * 37
+    assert all(most / 2 <= wait <= most for wait, most in zip(waits, full, strict=True))
+
+
+async def test_the_fifth_deterministic_failure_quarantines_the_event(
+    delivery: Delivery, linker: Linker
+) -> None:
+    linker.errors[1] = [ValueError("no such slot") for _ in range(99)]
+    published = soon(delivery.bus(linker.wants()).publish([event(1), event(2)]))
+    await delivery.clock.advance(60)
+    assert published.result() == [None, None]
+    assert delivery.dead_letters.kept == [("linker", 1, 5, "ValueError: no such slot")]
+    assert [number for number, _ in linker.tried].count(1) == 5
+    assert linker.handled == [2]
+
+
+async def test_failures_are_counted_apart_for_each_subscriber(delivery: Delivery) -> None:
+    broken, sound = Linker(delivery.clock), Linker(delivery.clock)
+    broken.errors[1] = [ValueError("no") for _ in range(99)]
+    bus = delivery.bus(sound.wants(name="sound"), broken.wants(name="broken"))
+    published = soon(bus.publish([event(1)]))
+    await delivery.clock.advance(60)
+    assert published.result() == [None]
+    assert sound.handled == [1]
+    assert [name for name, *_ in delivery.dead_letters.kept] == ["broken"]
+
+
+async def test_four_failures_and_any_unavailability_between_are_forgiven(
+    delivery: Delivery, linker: Linker
+) -> None:
+    linker.errors[1] = [
+        error for _ in range(4) for error in (ValueError("no"), StoreUnavailable("down"))
+    ]
+    published = soon(delivery.bus(linker.wants()).publish([event(1)]))
+    await delivery.clock.advance(600)
+    assert published.result() == [None]
+    assert linker.handled == [1]
+    assert delivery.dead_letters.kept == []
+
+
+async def test_quarantining_outlasts_unavailability_without_bothering_the_subscriber(
+    delivery: Delivery, linker: Linker
+) -> None:
+    linker.errors[1] = [ValueError("no") for _ in range(99)]
+    delivery.dead_letters.errors = [StoreUnavailable("down") for _ in range(10)]
+    published = soon(delivery.bus(linker.wants()).publish([event(1)]))
+    await delivery.clock.advance(1)
+    assert not published.done()
+    await delivery.clock.advance(600)
+    assert published.result() == [None]
+    assert delivery.dead_letters.kept == [("linker", 1, 5, "ValueError: no")]
+    assert len(linker.tried) == 5
+
+
+async def test_an_event_that_cannot_be_quarantined_has_not_left(
+    delivery: Delivery, linker: Linker
+) -> None:
+    linker.errors[1] = [ValueError("no") for _ in range(99)]
+    broken = TypeError("the dead letters are broken")
+    delivery.dead_letters.errors = [broken]
+    published = soon(delivery.bus(linker.wants()).publish([event(1), event(2)]))
+    await delivery.clock.advance(60)
+    assert published.result() == [broken, None]
+
+
+async def test_an_event_that_waits_for_its_next_try_takes_no_place(
+    delivery: Delivery, linker: Linker
+) -> None:
+    linker.errors[1] = [StoreUnavailable("down")] * 3
+    bus = delivery.bus(linker.wants(), concurrency_per_subscriber=1)
+    published = soon(bus.publish([event(1), event(2)]))
+    await delivery.clock.settle()
+    assert linker.handled == [2]
+    await delivery.clock.advance(60)
+    assert published.result() == [None, None]
+
+
+async def test_failures_and_quarantine_are_logged(delivery: Delivery, linker: Linker) -> None:
+    linker.errors[1] = [StoreUnavailable("down"), *(ValueError("no") for _ in range(5))]
+    with capture_logs() as logs:
+        published = soon(delivery.bus(linker.wants()).publish([event(1)]))
+        await delivery.clock.advance(60)
+    assert published.done()
+    told = [(one["event"], one["log_level"], one["failures"]) for one in logs]
+    assert told == [
+        *(("subscriber_failed", "warning", failures) for failures in range(6)),
+        ("event_quarantined", "error", 5),
+    ]
+    assert {(one["subscriber"], one["event_id"]) for one in logs} == {("linker", str(UUID(int=1)))}
+
+
+async def test_drain_lets_running_deliveries_end_and_gives_up_those_that_wait(
+    delivery: Delivery, linker: Linker
+) -> None:
+    linker.errors[1] = [StoreUnavailable("down") for _ in range(99)]
+    bus = delivery.bus(linker.wants(), backoff=Backoff(first=timedelta(seconds=60)))
+    waiting = soon(bus.publish([event(1)]))
+    await delivery.clock.settle()
+    linker.seconds = 5
+    running = soon(bus.publish([event(2)]))
+    await delivery.clock.settle()
+    draining = asyncio.create_task(bus.drain(timeout_seconds=30))
+    await delivery.clock.settle()
+    assert isinstance(waiting.result()[0], BusUnavailable)
+    assert not draining.done()
+    await delivery.clock.advance(5)
+    assert running.result() == [None]
+    assert draining.done()
+    assert (bus.in_flight, delivery.clock.sleepers) == (0, 0)
+
+
+async def test_drain_cancels_what_outlasts_it_and_publish_says_so(
+    delivery: Delivery, linker: Linker
+) -> None:
+    linker.seconds = 500
+    bus = delivery.bus(linker.wants())
+    published = soon(bus.publish([event(1), event(2, FAILED)]))
+    await delivery.clock.settle()
+    draining = asyncio.create_task(bus.drain(timeout_seconds=10))
+    await delivery.clock.advance(10)
+    assert draining.done()
+    unfinished, unwanted = published.result()
+    assert isinstance(unfinished, BusUnavailable)
+    assert unwanted is None
+    assert linker.handled == []
+
+
+async def test_a_closed_bus_takes_nothing_that_somebody_wants(
+    delivery: Delivery, linker: Linker
+) -> None:
+    bus = delivery.bus(linker.wants())
+    await bus.drain(timeout_seconds=1)
+    (answer,) = await bus.publish([event(1)])
+    assert isinstance(answer, BusUnavailable)
+    assert linker.tried == []
+
+
+async def test_a_cancelled_publish_cancels_its_deliveries(
+    delivery: Delivery, linker: Linker
+) -> None:
+    linker.seconds = 5
+    bus = delivery.bus(linker.wants())
+    published = soon(bus.publish([event(1)]))
+    await delivery.clock.settle()
+    published.cancel()
+    await delivery.clock.advance(10)
+    assert published.cancelled()
+    assert (linker.handled, bus.in_flight) == ([], 0)

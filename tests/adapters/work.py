@@ -1,0 +1,43 @@
+"""What tests have done in worker processes. It imports little, for every worker imports it."""
+
+import os
+import signal
+from pathlib import Path
+
+
+def add(left: int, *, right: int) -> int:
+    return left + right
+
+
+def own_process_id() -> int:
+    return os.getpid()
+
+
+def meet(folder: str, own: str, other: str) -> int:
+    """Call in one FIFO and wait for a call in the other: ends only where both run at once."""
+    with (
+        Path(folder, own).open("r+b", buffering=0) as said,
+        Path(folder, other).open("r+b", buffering=0) as heard,
+    ):
+        said.write(b"!")
+        heard.read(1)
+    return os.getpid()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hold_on() -> None:
+    signal.pause()
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+def how_signals_are_handled() -> tuple[bool, bool]:
+    return (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
+        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
+    )
