@@ -27,18 +27,21 @@ class MemoryBlobs:
 
     async def get(self, key: str) -> bytes:
         self.trouble("get", key)
+        key_names(key)
         if key not in self.objects:
             raise NoSuchObject(key)
         return self.objects[key]
 
     async def exists(self, key: str) -> bool:
+        key_names(key)
         return key in self.objects
 
     async def delete(self, key: str) -> None:
+        key_names(key)
         self.objects.pop(key, None)
 
     async def free_bytes(self) -> int | None:
         return self.free
 
     def location(self, key: str) -> str:
-        return f"memory:{key}"
+        return "memory:" + "/".join(key_names(key))
