@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from schemas.events import CloudEvent
 from schemas.step import Outcome, Step
+from schemas.tables import EventRow
 from schemas.tasks import ImageTask
 
 P = ParamSpec("P")
@@ -92,10 +93,10 @@ class TaskQueue(Protocol):
 
 
 class EventBus(Protocol):
-    async def publish(self, events: Sequence[CloudEvent]) -> list[Exception | None]:
-        """Hand over events; answer for each, in the same order, None or why it did not leave.
+    async def publish(self, events: Sequence[EventRow]) -> list[Exception | None]:
+        """Hand over stored events, which travel as `CloudEvent`s.
 
-        None means durable on the other side: no subscriber will miss it, whatever dies now.
+        Answers for each, in the same order, None or why it did not leave. None means durable on the other side: no subscriber will miss it, whatever dies now.
         """
 
 

@@ -47,14 +47,12 @@ async def receive(
         call = look.get(ProviderCallRow, *call_key.key)
         if call is not None and call.state is not CallState.ANSWERED:
             writes.update(
-                call.model_copy(
-                    update={
-                        "state": CallState.ANSWERED,
-                        "amount": manifest.cost,
-                        "surplus": trigger is None,
-                        "due_at": None,
-                        "settled_at": now,
-                    }
+                call.changed(
+                    state=CallState.ANSWERED,
+                    amount=manifest.cost,
+                    surplus=trigger is None,
+                    due_at=None,
+                    settled_at=now,
                 ),
                 *call_key.key,
             )

@@ -166,16 +166,13 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
         if job.state is State.QUEUED:
             if job.not_before is not None and job.not_before > now + CLOCK_TOLERANCE:
                 # The queue was early by its clock: another task, for the right time.
-                again = {"dispatch": job.dispatch + 1, "dispatched_to": None}
-                writes.update(job.model_copy(update=again), job.id)
+                writes.update(job.changed(dispatch=job.dispatch + 1, dispatched_to=None), job.id)
                 return NotNow(f"not before {job.not_before.isoformat()}")
             return Claim(_start(job, writes), token)
         if job.state is State.PROCESSING_RESULT:
             if job.lease_until is not None and job.lease_until > now:
                 raise NotNow("another worker is at it")
-            leased = job.model_copy(
-                update={"lease_until": lease_until, "lease_token": token, "wake_at": lease_until}
-            )
+            leased = job.changed(lease_until=lease_until, lease_token=token, wake_at=lease_until)
             writes.update(leased, job.id)
             return Claim(leased, token)
         raise NotNow(f"the job is {job.state.value}")
@@ -196,8 +193,7 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
             started_at=now,
         )
         writes.insert(
-            ProviderCallRow.model_construct(
-                None,
+            ProviderCallRow.of(
                 job_id=job.id,
                 attempt=job.attempt,
                 tenant=job.tenant,
@@ -208,10 +204,6 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
                 amount=provider.price(job.quality),
                 due_at=lease_until,
                 created_at=now,
-                provider_ref=None,
-                surplus=False,
-                detail=None,
-                settled_at=None,
             ),
             job.id,
             job.attempt,

@@ -114,11 +114,10 @@ class Journal:
                 raise JournalFull
             self._creations_waiting += 1
         entry = _Entry(step, asyncio.get_running_loop().create_future())
-        # A caller that went away must not leave "exception was never retrieved" behind.
-        entry.answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._waiting.append(entry)
         self._arrived.set()
-        answer: T = await asyncio.shield(entry.answer)
+        # Cancelling the caller cancels this future and not the entry, which stays in the queue.
+        answer: T = await entry.answer
         return answer
 
     async def read(

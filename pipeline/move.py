@@ -78,7 +78,7 @@ def move_job(
         new["ended_at"] = None
     if target.target in TERMINAL:
         new |= {"ended_at": at, "wake_at": None, "lease_until": None, "lease_token": None}
-    moved = job.model_copy(update=new | changes)
+    moved = job.changed(**(new | changes))
     writes.update(moved, job.id)
     writes.insert(job_event(moved, at=at, event_id=event_id, reason=reason, data=data))
     return moved
@@ -110,9 +110,7 @@ def job_event(
         "final_job_id": str(job.final_job_id) if job.final_job_id else None,
         "reason": reason,
     }
-    return EventRow.model_construct(
-        None,
-        position=None,
+    return EventRow.of(
         stream_kind=StreamKind.JOB.value,
         stream_id=str(job.id),
         seq=job.version,

@@ -13,7 +13,6 @@ from adapters.errors import QueueUnavailable, Unavailable
 from adapters.ports import Clock, EventBus, TaskQueue
 from pipeline.journal import Journal, JournalClosed
 from pipeline.move import job_key
-from schemas.events import cloud_event
 from schemas.step import EventMark, Look, Step, Writes
 from schemas.tables import EventRow, JobRow
 from schemas.tasks import ImageTask
@@ -112,7 +111,7 @@ class Relay:
                 return
             if job.dispatched_to == incarnation or job.state not in OPEN:
                 return
-            writes.update(job.model_copy(update={"dispatched_to": incarnation}), job.id)
+            writes.update(job.changed(dispatched_to=incarnation), job.id)
 
         await self._journal.record(Step("mark_sent", decide, (job_key(task.job_id),)))
 
@@ -126,7 +125,7 @@ class Relay:
     async def _publish(self, batch: list[EventRow]) -> None:
         marks = [(event.stream_kind, event.stream_id, event.seq) for event in batch]
         try:
-            answers = await self._bus.publish([cloud_event(event) for event in batch])
+            answers = await self._bus.publish(batch)
             now = self._journal.now()
             sent = []
             for mark, answer in zip(marks, answers, strict=True):

@@ -69,7 +69,7 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: "Worker") -> 
             if call.state not in OPEN_CALLS:
                 return
             settled = {"state": settlement.call, "detail": settlement.detail, "settled_at": now}
-            writes.update(call.model_copy(update=settled | {"due_at": None}), *call_key.key)
+            writes.update(call.changed(**settled, due_at=None), *call_key.key)
         current = look.get(JobRow, job.id)
         if current is None or current.state is not State.RUNNING or current.attempt != job.attempt:
             return

@@ -185,23 +185,20 @@ def _adopt_draft(look: Look, writes: Writes, final: JobRow, at: datetime, event_
         raise DraftNotUsable(draft_id, f"its final is job {draft.final_job_id} already")
     if final.blog_id not in (None, draft.blog_id):
         raise DraftNotUsable(draft_id, f"it belongs to blog {draft.blog_id}")
-    approved = draft.model_copy(update={"final_job_id": final.id, "version": draft.version + 1})
+    approved = draft.changed(final_job_id=final.id, version=draft.version + 1)
     writes.update(approved, draft.id)
     writes.insert(job_event(approved, at=at, event_id=event_id, kind=EventType.DRAFT_APPROVED))
-    return final.model_copy(
-        update={
-            "blog_id": draft.blog_id,
-            "blog_job_id": final.blog_job_id or draft.blog_job_id,
-            "role": final.role or draft.role,
-            "position": final.position or draft.position,
-            "request": final.request
-            | {"seed": draft.request["seed"]}
-            | {
-                name: draft.request[name]
-                for name in ("alt_text", "caption")
-                if name in draft.request and name not in final.request
-            },
-        }
+    texts = {
+        name: draft.request[name]
+        for name in ("alt_text", "caption")
+        if name in draft.request and name not in final.request
+    }
+    return final.changed(
+        blog_id=draft.blog_id,
+        blog_job_id=final.blog_job_id or draft.blog_job_id,
+        role=final.role or draft.role,
+        position=final.position or draft.position,
+        request=final.request | texts | {"seed": draft.request["seed"]},
     )
 
 
@@ -222,7 +219,7 @@ def _take_place(look: Look, writes: Writes, job: JobRow) -> JobRow:
         writes.insert(kept, job.tenant, job.blog_id)
     elif kept.last_inline != last:
         writes.update(kept, job.tenant, job.blog_id)
-    return job.model_copy(update={"role": role, "position": position})
+    return job.changed(role=role, position=position)
 
 
 def _key_row(

@@ -116,7 +116,7 @@ class Sweep:
             return
         try:
             if not await self._salvage(call.job_id, call.attempt):
-                asked = _row(job).model_copy(update={"attempt": call.attempt})
+                asked = _row(job).changed(attempt=call.attempt)
                 await self._settle_lost(asked, "no answer was stored before the lease ended", now)
         except JobMoved as exc:
             log.info("late_result_kept", job_id=str(call.job_id), reason=str(exc))
@@ -137,12 +137,10 @@ class Sweep:
             if job is None or job.wake_at is None or job.wake_at > now:
                 raise JobMoved(job, "the job moved on")
             writes.update(
-                job.model_copy(
-                    update={
-                        "dispatch": job.dispatch + 1,
-                        "dispatched_to": None,
-                        "wake_at": now + QUEUED_PATIENCE,
-                    }
+                job.changed(
+                    dispatch=job.dispatch + 1,
+                    dispatched_to=None,
+                    wake_at=now + QUEUED_PATIENCE,
                 ),
                 job_id,
             )
@@ -178,16 +176,14 @@ class Sweep:
                 )
                 return
             writes.update(
-                job.model_copy(
-                    update={
-                        "dispatch": job.dispatch + 1,
-                        "dispatched_to": None,
-                        # A restart of the whole program is not the job's failure.
-                        "resumes": job.resumes + (0 if alone else 1),
-                        "lease_token": None,
-                        "lease_until": None,
-                        "wake_at": now + UNLEASED_PATIENCE,
-                    }
+                job.changed(
+                    dispatch=job.dispatch + 1,
+                    dispatched_to=None,
+                    # A restart of the whole program is not the job's failure.
+                    resumes=job.resumes + (0 if alone else 1),
+                    lease_token=None,
+                    lease_until=None,
+                    wake_at=now + UNLEASED_PATIENCE,
                 ),
                 job_id,
             )
@@ -203,4 +199,4 @@ class Sweep:
 
 
 def _row(job: Job) -> JobRow:
-    return JobRow.model_construct(None, **job.model_dump())
+    return JobRow.of(**job.model_dump())

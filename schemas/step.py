@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from sqlmodel import SQLModel
+from schemas.tables.row import Row
 
-R = TypeVar("R", bound=SQLModel)
+R = TypeVar("R", bound=Row)
 T = TypeVar("T")
 
 
@@ -24,7 +24,7 @@ class Lost(Exception):
 class RowKey(NamedTuple):
     """One row by its primary key, in the order of the table's key columns."""
 
-    row: type[SQLModel]
+    row: type[Row]
     key: tuple[Any, ...]
 
 
@@ -40,14 +40,14 @@ class EventMark(NamedTuple):
 class Look:
     """The locked rows of a group, as the steps before this one left them."""
 
-    def __init__(self, rows: dict[RowKey, SQLModel]) -> None:
+    def __init__(self, rows: dict[RowKey, Row]) -> None:
         self._rows = rows
 
     def get(self, row: type[R], *key: Any) -> R | None:
         """Return the row, or None where the database has none. The step must have named it."""
         return self._rows.get(RowKey(row, key))  # type: ignore[return-value]  # the key names the type
 
-    def put(self, key: RowKey, row: SQLModel) -> None:
+    def put(self, key: RowKey, row: Row) -> None:
         self._rows[key] = row
 
 
@@ -55,15 +55,15 @@ class Look:
 class Writes:
     """What one step wants written."""
 
-    inserts: list[tuple[RowKey, SQLModel]] = field(default_factory=list)
+    inserts: list[tuple[RowKey, Row]] = field(default_factory=list)
     # In order; a row that moves twice stands here twice and is written twice.
-    updates: list[tuple[RowKey, SQLModel]] = field(default_factory=list)
+    updates: list[tuple[RowKey, Row]] = field(default_factory=list)
     published: list[EventMark] = field(default_factory=list)
 
-    def insert(self, row: SQLModel, *key: Any) -> None:
+    def insert(self, row: Row, *key: Any) -> None:
         self.inserts.append((RowKey(type(row), key), row))
 
-    def update(self, row: SQLModel, *key: Any) -> None:
+    def update(self, row: Row, *key: Any) -> None:
         self.updates.append((RowKey(type(row), key), row))
 
 

@@ -10,7 +10,8 @@ import structlog
 from adapters.errors import BusUnavailable, Unavailable
 from adapters.local.drain import finish_or_cancel
 from adapters.ports import Backoff, Clock, EventHandler, Ids
-from schemas.events import CloudEvent
+from schemas.events import CloudEvent, cloud_event
+from schemas.tables import EventRow
 
 log = structlog.get_logger()
 
@@ -66,14 +67,8 @@ class LocalEventBus:
         """Deliveries under way, those that wait for another try included."""
         return len(self._running)
 
-    async def publish(self, events: Sequence[CloudEvent]) -> list[Exception | None]:
-        deliveries = [
-            [
-                self._deliver_soon(subscriber, event)
-                for subscriber in self._wanted.get(event.type, ())
-            ]
-            for event in events
-        ]
+    async def publish(self, events: Sequence[EventRow]) -> list[Exception | None]:
+        deliveries = [self._deliver_to_all(event) for event in events]
         tasks = [task for of_one_event in deliveries for task in of_one_event]
         if tasks:
             try:
@@ -93,6 +88,13 @@ class LocalEventBus:
         for task in self._pausing:
             task.cancel()
         await finish_or_cancel(self._running, timeout_seconds=timeout_seconds, clock=self._clock)
+
+    def _deliver_to_all(self, event: EventRow) -> list[asyncio.Task[None]]:
+        wanted = self._wanted.get(event.type)
+        if not wanted:  # most events: not even their wire form is made
+            return []
+        travelling = cloud_event(event)
+        return [self._deliver_soon(subscriber, travelling) for subscriber in wanted]
 
     def _deliver_soon(self, subscriber: "_Subscriber", event: CloudEvent) -> asyncio.Task[None]:
         task = asyncio.create_task(self._deliver(subscriber, event))

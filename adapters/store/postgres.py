@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
@@ -26,6 +26,7 @@ from adapters.store.statements import (
     postgres_update,
 )
 from schemas.step import Look, Outcome, RowKey, Step, decide_group
+from schemas.tables import Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -187,7 +188,7 @@ class PostgresStore:
     async def _look(
         self, connection: "asyncpg.Connection[asyncpg.Record]", group: Sequence[Step[Any]]
     ) -> Look:
-        rows: dict[RowKey, SQLModel] = {}
+        rows: dict[RowKey, Row] = {}
         keys = self._plans.sorted_keys(key for s in group for key in (*s.keys, *s.shared))
         for row, wanted in keys.items():
             plan = self._plans.by_row[row]

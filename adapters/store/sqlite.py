@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
@@ -31,7 +31,7 @@ from adapters.store.statements import (
     sqlite_update,
 )
 from schemas.step import Look, Outcome, RowKey, Step, decide_group
-from schemas.tables import EventRow
+from schemas.tables import EventRow, Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -193,7 +193,7 @@ class SqliteStore:
         return outcomes
 
     def _look(self, connection: sqlite3.Connection, group: Sequence[Step[Any]]) -> Look:
-        rows: dict[RowKey, SQLModel] = {}
+        rows: dict[RowKey, Row] = {}
         keys = self._plans.sorted_keys(key for s in group for key in (*s.keys, *s.shared))
         for row, wanted in keys.items():
             plan, select = self._plans.by_row[row], self._sql[row][0]
@@ -215,9 +215,7 @@ class SqliteStore:
             marks = [(encode_time(mark.at), *mark[:3]) for mark in batch.published]
             connection.executemany(SQLITE_PUBLISHED, marks)
 
-    def _update(
-        self, connection: sqlite3.Connection, row: type[SQLModel], rows: list[SQLModel]
-    ) -> None:
+    def _update(self, connection: sqlite3.Connection, row: type[Row], rows: list[Row]) -> None:
         plan = self._plans.by_row[row]
         parameters = []
         for one in rows:

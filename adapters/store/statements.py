@@ -12,10 +12,10 @@ from typing import Any
 import pydantic_core
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import Dialect
-from sqlmodel import SQLModel
 
 from schemas.step import EventMark, RowKey, Writes
 from schemas.tables import TABLES, EventRow
+from schemas.tables.row import Row
 
 Codec = Callable[[Any], Any] | None
 
@@ -26,7 +26,7 @@ IMMUTABLE = frozenset({"InboxRow", "DeadLetterRow", "IdempotencyKeyRow", "ImageR
 class TablePlan:
     """What the store knows of one table: columns, keys, codecs."""
 
-    def __init__(self, row: type[SQLModel], dialect: Dialect) -> None:
+    def __init__(self, row: type[Row], dialect: Dialect) -> None:
         table: sa.Table = TABLES[row].__table__  # type: ignore[attr-defined]  # SQLModel sets it
         self.row = row
         self.name = table.name
@@ -47,7 +47,7 @@ class TablePlan:
         self.key_types = [self.types[self.names.index(name)] for name in self.key_names]
         self._key_encoders = [self.encoders[self.names.index(name)] for name in self.key_names]
 
-    def encode(self, row: SQLModel) -> list[Any]:
+    def encode(self, row: Row) -> list[Any]:
         values = row.__dict__
         return [
             values[name] if encode is None else encode(values[name])
@@ -63,14 +63,14 @@ class TablePlan:
     def encoder(self, name: str) -> Callable[[Any], Any]:
         return self.encoders[self.names.index(name)] or (lambda value: value)
 
-    def decode(self, record: Any) -> SQLModel:
+    def decode(self, record: Any) -> Row:
         """Turn a driver's row (a mapping of names) into a row object, unvalidated."""
         values = dict(record)
         for name, decode in self.decoders:
             values[name] = decode(values[name])
-        return self.row.model_construct(None, **values)
+        return self.row.of_all(values)
 
-    def key_of(self, row: SQLModel) -> tuple[Any, ...]:
+    def key_of(self, row: Row) -> tuple[Any, ...]:
         return tuple(getattr(row, name) for name in self.key_names)
 
 
@@ -81,6 +81,8 @@ def _given_by_database(column: sa.Column[Any]) -> bool:
 def _encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
     if isinstance(column.type, sa.JSON):
         return lambda value: None if value is None else pydantic_core.to_json(value).decode()
+    if dialect.name == "postgresql" and not isinstance(column.type, sa.JSON):
+        return None  # asyncpg takes aware datetimes, UUIDs, Decimals and our enums as they are
     processor: Codec = column.type.dialect_impl(dialect).bind_processor(dialect)
     return processor
 
@@ -88,8 +90,10 @@ def _encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
 def _decoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
     if isinstance(column.type, sa.JSON):
         return lambda value: None if value is None else pydantic_core.from_json(value)
-    if isinstance(column.type, sa.DateTime | sa.TypeDecorator) and dialect.name == "postgresql":
-        return None  # asyncpg gives aware datetimes in UTC and Decimals
+    if isinstance(column.type, sa.Enum):
+        return column.type.enum_class  # of values, not of names
+    if dialect.name == "postgresql":
+        return None  # asyncpg gives aware datetimes in UTC, UUIDs and Decimals
     processor: Codec = column.type.dialect_impl(dialect).result_processor(dialect, None)
     return processor
 
@@ -123,9 +127,9 @@ class Plans:
         self.by_row = {row: TablePlan(row, dialect) for row in TABLES}
         self.order = {row: number for number, row in enumerate(TABLES)}
 
-    def sorted_keys(self, keys: Iterable[RowKey]) -> dict[type[SQLModel], list[tuple[Any, ...]]]:
+    def sorted_keys(self, keys: Iterable[RowKey]) -> dict[type[Row], list[tuple[Any, ...]]]:
         """Group keys by table, tables in their order and keys in theirs."""
-        found: dict[type[SQLModel], set[tuple[Any, ...]]] = {}
+        found: dict[type[Row], set[tuple[Any, ...]]] = {}
         for row, key in keys:
             found.setdefault(row, set()).add(key)
         return {row: sorted(found[row]) for row in sorted(found, key=self.order.__getitem__)}
@@ -224,10 +228,10 @@ class Batch:
     """The writes of a whole group, sorted into statements: tables in order, updates in rounds."""
 
     def __init__(self, plans: Plans, all_writes: Iterable[Writes]) -> None:
-        self.inserts: dict[type[SQLModel], dict[RowKey, SQLModel]] = {}
-        self.rounds: list[dict[type[SQLModel], dict[RowKey, SQLModel]]] = []
+        self.inserts: dict[type[Row], dict[RowKey, Row]] = {}
+        self.rounds: list[dict[type[Row], dict[RowKey, Row]]] = []
         self.published: list[EventMark] = []
-        inserted: dict[RowKey, SQLModel] = {}
+        inserted: dict[RowKey, Row] = {}
         updated_in: dict[RowKey, int] = {}
         for writes in all_writes:
             for number, (key, row) in enumerate(writes.inserts):

@@ -6,8 +6,9 @@ from typing import Any, NoReturn
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
-from adapters.errors import AlreadyRunning, SchemaOutdated, StoreUnavailable
+from adapters.errors import AlreadyRunning, SchemaOutdated, Unavailable
 from pipeline.settings import Settings
 from pipeline.telemetry import configure_logging
 
@@ -27,6 +28,9 @@ def started(command: Callable[[Settings], Awaitable[int]], **options: Any) -> No
             message = error["msg"].removeprefix("Value error, ")
             typer.echo(f"limner: {place}: {message}", err=True)
         raise typer.Exit(2) from None
+    except SettingsError as exc:  # a value of the environment that should be JSON
+        typer.echo(f"limner: {exc}", err=True)
+        raise typer.Exit(2) from None
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             code = runner.run(_run(command, settings))
@@ -34,7 +38,8 @@ def started(command: Callable[[Settings], Awaitable[int]], **options: Any) -> No
         raise typer.Exit(130) from None
     except AlreadyRunning as exc:
         _fail(f"{exc}. Stop it first, or choose another folder with --home.")
-    except (CommandFailed, SchemaOutdated, StoreUnavailable) as exc:
+    # OSError: a home that is a file, or may not be written.
+    except (CommandFailed, SchemaOutdated, Unavailable, OSError) as exc:
         _fail(str(exc))
     raise typer.Exit(code)
 

@@ -35,7 +35,7 @@ async def link(event: CloudEvent, journal: Journal, ids: Ids) -> None:
         if look.get(InboxRow, NAME, event.id) is not None:
             return "handled before"
         writes.insert(
-            InboxRow.model_construct(None, subscriber=NAME, event_id=event.id, handled_at=now),
+            InboxRow.of(subscriber=NAME, event_id=event.id, handled_at=now),
             NAME,
             event.id,
         )
@@ -46,8 +46,7 @@ async def link(event: CloudEvent, journal: Journal, ids: Ids) -> None:
         current = standing_of(slot)
         if not may_fill(standing, current, slot.floor_job_id if slot else None):
             return "a better picture stands there"
-        new = BlogSlotRow.model_construct(
-            None,
+        new = BlogSlotRow.of(
             tenant=event.tenant,
             blog_id=facts["blog_id"],
             role=facts["role"],
@@ -101,9 +100,7 @@ def _slot_event(
         "caption": slot.caption,
         "previous_image_id": str(before.image_id) if before and before.image_id else None,
     }
-    return EventRow.model_construct(
-        None,
-        position=None,
+    return EventRow.of(
         stream_kind=StreamKind.SLOT.value,
         stream_id=f"{slot.blog_id}/{slot.role}/{slot.position}",
         seq=slot.version,

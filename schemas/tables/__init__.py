@@ -1,14 +1,13 @@
 """Every table of the product (SQLModel). `…Row` is the shape in memory, its subclass the table."""
 
-from sqlmodel import SQLModel
-
 from schemas.tables.calls import OPEN_CALLS, CallState, ProviderCall, ProviderCallRow
 from schemas.tables.events import DeadLetter, DeadLetterRow, Event, EventRow, Inbox, InboxRow
 from schemas.tables.idempotency import IdempotencyKey, IdempotencyKeyRow
 from schemas.tables.jobs import Job, JobRow
 from schemas.tables.pictures import Blog, BlogRow, BlogSlot, BlogSlotRow, Image, ImageRow
+from schemas.tables.row import Row
 
-TABLES: dict[type[SQLModel], type[SQLModel]] = {
+TABLES: dict[type[Row], type[Row]] = {
     # The order in which rows are locked and written: parents before children, jobs first.
     JobRow: Job,
     ProviderCallRow: ProviderCall,
@@ -43,4 +42,5 @@ __all__ = [
     "JobRow",
     "ProviderCall",
     "ProviderCallRow",
+    "Row",
 ]

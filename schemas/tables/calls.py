@@ -6,9 +6,10 @@ from enum import StrEnum
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from schemas.columns import Money, choice, partial_index
+from schemas.tables.row import Row
 
 
 class CallState(StrEnum):
@@ -23,7 +24,7 @@ class CallState(StrEnum):
 OPEN_CALLS = frozenset({CallState.INTENT, CallState.ACCEPTED})
 
 
-class ProviderCallRow(SQLModel):
+class ProviderCallRow(Row):
     job_id: UUID = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
     tenant: str

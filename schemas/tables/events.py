@@ -5,12 +5,13 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from schemas.columns import Json, partial_index
+from schemas.tables.row import Row
 
 
-class EventRow(SQLModel):
+class EventRow(Row):
     # Given by the database; the order in which one reader sees all streams.
     position: int | None = Field(
         default=None,
@@ -39,7 +40,7 @@ class Event(EventRow, table=True):
     )
 
 
-class InboxRow(SQLModel):
+class InboxRow(Row):
     subscriber: str = Field(primary_key=True)
     event_id: UUID = Field(primary_key=True)
     handled_at: datetime
@@ -49,7 +50,7 @@ class Inbox(InboxRow, table=True):
     __tablename__ = "inbox"
 
 
-class DeadLetterRow(SQLModel):
+class DeadLetterRow(Row):
     subscriber: str = Field(primary_key=True)
     event_id: UUID = Field(primary_key=True)
     tenant: str

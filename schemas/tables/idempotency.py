@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from schemas.columns import Json
+from schemas.tables.row import Row
 
 
-class IdempotencyKeyRow(SQLModel):
+class IdempotencyKeyRow(Row):
     tenant: str = Field(primary_key=True)
     route: str = Field(primary_key=True)
     key: str = Field(primary_key=True)

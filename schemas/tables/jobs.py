@@ -6,15 +6,16 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from schemas.columns import Json, Money, choice, partial_index
+from schemas.tables.row import Row
 from states.table import TERMINAL, State
 
 _TERMINAL = ", ".join(f"'{state.value}'" for state in sorted(TERMINAL))
 
 
-class JobRow(SQLModel):
+class JobRow(Row):
     id: UUID = Field(primary_key=True)
     tenant: str
     kind: str

@@ -5,12 +5,13 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from schemas.columns import Json
+from schemas.tables.row import Row
 
 
-class ImageRow(SQLModel):
+class ImageRow(Row):
     id: UUID = Field(primary_key=True)
     tenant: str
     job_id: UUID
@@ -32,7 +33,7 @@ class Image(ImageRow, table=True):
     __table_args__ = (sa.UniqueConstraint("job_id", "index", name="images_one_per_place"),)
 
 
-class BlogRow(SQLModel):
+class BlogRow(Row):
     tenant: str = Field(primary_key=True)
     blog_id: str = Field(primary_key=True)
     # The highest inline position given so far; the next one is allocated under this row's lock.
@@ -44,7 +45,7 @@ class Blog(BlogRow, table=True):
     __tablename__ = "blogs"
 
 
-class BlogSlotRow(SQLModel):
+class BlogSlotRow(Row):
     tenant: str = Field(primary_key=True)
     blog_id: str = Field(primary_key=True)
     role: str = Field(primary_key=True)

@@ -16,21 +16,22 @@ from adapters.local.bus import LocalEventBus, Subscription
 from adapters.local.ids import RandomIds
 from adapters.ports import Backoff
 from schemas.events import CloudEvent
+from schemas.tables import EventRow
 from tests.fakes.clock import START, FakeClock
 
 COMPLETED, FAILED = "image.job.completed", "image.job.failed"
 
 
-def event(number: int, kind: str = COMPLETED) -> CloudEvent:
-    return CloudEvent(
-        id=UUID(int=number),
-        type=kind,
-        subject=str(UUID(int=0)),
-        time=START,
-        dataschema=f"/limner/schemas/{kind}.json",
-        sequence=str(number).zfill(10),
+def event(number: int, kind: str = COMPLETED) -> EventRow:
+    return EventRow(
+        stream_kind="job",
+        stream_id=str(UUID(int=0)),
+        seq=number,
+        event_id=UUID(int=number),
         tenant="local",
-        data={},
+        type=kind,
+        data="{}",
+        occurred_at=START,
     )
 
 

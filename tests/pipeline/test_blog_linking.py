@@ -15,7 +15,7 @@ from pipeline.subscribers import SUBSCRIBERS, blog_linking
 from schemas.events import CloudEvent, cloud_event
 from schemas.requests import ImageGenerationRequest
 from schemas.step import Look, RowKey, Step, Writes
-from schemas.tables import BlogRow, BlogSlot
+from schemas.tables import BlogRow, BlogSlot, EventRow
 from tests.jobs import NOW
 from tests.world import TENANT, World, world_on
 
@@ -116,7 +116,7 @@ async def test_a_deleted_blog_is_left_alone(world: World) -> None:
     def delete(look: Look, writes: Writes) -> None:
         blog = look.get(BlogRow, TENANT, "post")
         assert blog is not None
-        writes.update(blog.model_copy(update={"deleted_at": NOW}), TENANT, "post")
+        writes.update(blog.changed(deleted_at=NOW), TENANT, "post")
 
     await world.journal.record(Step("delete", delete, shared=(key,)))
     await link(world, event)
@@ -139,8 +139,9 @@ async def test_a_finals_place_seed_and_texts_are_its_drafts(world: World) -> Non
 
 
 async def test_a_poisoned_event_is_put_aside_and_the_others_go_on(world: World) -> None:
-    _, good = await completed(world, blog_id="post")
-    bad = good.model_copy(update={"id": uuid4(), "data": {"blog_id": "post"}})
+    job_id, _ = await completed(world, blog_id="post")
+    good = EventRow.of(**(await world.history("job", str(job_id)))[-1].model_dump())
+    bad = good.changed(event_id=uuid4(), data='{"blog_id": "post"}')
     publishing = world.bus.publish([bad, good])
     task = asyncio.create_task(publishing)
     while not task.done():
@@ -149,7 +150,7 @@ async def test_a_poisoned_event_is_put_aside_and_the_others_go_on(world: World) 
     assert task.result() == [None, None]
     letters = await world.store.read(reads.dead_letters, TENANT)
     assert [(one.subscriber, one.event_id, one.failures) for one in letters] == [
-        ("blog-linking", bad.id, 5)
+        ("blog-linking", bad.event_id, 5)
     ]
     assert "KeyError" in letters[0].error
     assert len(await slots(world)) == 1

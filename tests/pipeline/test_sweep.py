@@ -232,7 +232,7 @@ async def test_the_next_process_sends_what_a_dead_one_had_taken_or_not_sent(
         def mark(look: Look, writes: Writes) -> None:
             job = look.get(JobRow, sent)
             assert job is not None
-            writes.update(job.model_copy(update={"dispatched_to": "local-dead"}), sent)
+            writes.update(job.changed(dispatched_to="local-dead"), sent)
 
         await dead.journal.record(Step("mark", mark, (job_key(sent),)))
 

@@ -32,7 +32,7 @@ async def store(database_url: str, failpoints: Failpoints) -> AsyncIterator[AnyS
 
 async def stored(store: AnyStore, job: JobRow) -> JobRow | None:
     found = await store.read(reads.job, job.tenant, job.id)
-    return JobRow.model_construct(None, **found.model_dump()) if found else None
+    return JobRow.of(**found.model_dump()) if found else None
 
 
 async def test_a_row_comes_back_as_it_was_written(store: AnyStore) -> None:
@@ -107,7 +107,7 @@ async def test_a_loser_writes_nothing_and_hurts_nobody(store: AnyStore) -> None:
     def lose(look: Look, writes: Writes) -> None:
         job = look.get(JobRow, loser.id)
         assert job is not None
-        writes.update(job.model_copy(update={"provider": "never"}), job.id)
+        writes.update(job.changed(provider="never"), job.id)
         raise JobMoved(job, "lost on purpose")
 
     outcomes = await store.commit(
