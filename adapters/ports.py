@@ -96,7 +96,8 @@ class EventBus(Protocol):
     async def publish(self, events: Sequence[EventRow]) -> list[Exception | None]:
         """Hand over stored events, which travel as `CloudEvent`s.
 
-        Answers for each, in the same order, None or why it did not leave. None means durable on the other side: no subscriber will miss it, whatever dies now.
+        Answers for each, in the same order, None or why it did not leave. None means durable on
+        the other side: no subscriber will miss it, whatever dies now.
         """
 
 
