@@ -13,6 +13,7 @@ from adapters.failpoints import Armed
 from adapters.local.connect import LocalSettings
 from adapters.providers.sketch.provider import SketchSettings
 
+MAX_BODY_BYTES = 64 * 1024
 LOCAL_CONNECT = "adapters.local.connect.connect"
 
 
@@ -65,7 +66,7 @@ class Settings(BaseSettings):
     tenant: str = "default"
     connect: ImportString[Callable[..., Any]] = Field(default=LOCAL_CONNECT, validate_default=True)
     default_provider: str = "sketch"
-    max_body_bytes: int = 64 * 1024
+    max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1024)
     times: TimeSettings = TimeSettings()
     local: LocalSettings = Field(default_factory=LocalSettings)
     sketch: SketchSettings = SketchSettings()

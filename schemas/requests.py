@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 MAX_PROMPT_CHARACTERS = 10_000
 MAX_SEED = 4_294_967_294
@@ -61,10 +61,17 @@ def _encodable(value: Any) -> Any:
     return value
 
 
+def _stripped(value: str) -> str:
+    if not (kept := value.strip()):
+        raise ValueError("it must not be empty")
+    return kept
+
+
 Text = Annotated[str, BeforeValidator(_without_nul), BeforeValidator(_encodable)]
 Prompt = Annotated[
     Text,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT_CHARACTERS),
+    StringConstraints(min_length=1, max_length=MAX_PROMPT_CHARACTERS),
+    AfterValidator(_stripped),
 ]
 Name = Annotated[Text, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s/?#]+$")]
 

@@ -3,7 +3,8 @@
 from fastapi import FastAPI
 
 from pipeline.routes import blogs, health, images, jobs, worker
-from pipeline.routes.limits import BodyLimit, KnownHosts
+from pipeline.routes.hosts import KnownHosts
+from pipeline.routes.limits import BodyLimit
 from pipeline.routes.problems import PROBLEMS, install_problems
 from pipeline.wiring import Limner
 
@@ -35,6 +36,7 @@ def create_app(limner: Limner) -> FastAPI:
     """The interface of *limner*. Errors are problem+json everywhere (RFC 9457)."""
     app = create_api()
     app.state.limner = limner
+    # FastAPI has a limit of its own, but answers it in plain text where Content-Length tells.
     app.add_middleware(BodyLimit, max_bytes=limner.settings.max_body_bytes)
     # Without it a page of another site could reach the local service under a name of its own.
     app.add_middleware(KnownHosts, names=("127.0.0.1", "localhost", "::1"))

@@ -132,7 +132,7 @@ def _http_error(request: Request, exc: Exception) -> Response:
         exc.status_code,
         code,
         title,
-        f"{request.method} {request.url.path}: {exc.detail}. {advice}".strip(),
+        f"{request.method} {request.url.path}: {exc.detail}. " + advice,
         headers=exc.headers,
     )
 
