@@ -55,6 +55,30 @@ class CannotCancel(PipelineError):
         )
 
 
+class CannotRetry(PipelineError):
+    status, code, title = 409, "cannot_retry", "The job cannot be retried now"
+
+    def __init__(self, job_id: UUID, state: str) -> None:
+        super().__init__(
+            f"Job {job_id} is {state}; only a failed or cancelled job can be retried."
+            " Nothing was changed and nothing charged.",
+            job_id=str(job_id),
+            job_status=state,
+        )
+
+
+class ImageInUse(PipelineError):
+    status, code, title = 409, "image_in_use", "The picture stands in a blog post"
+
+    def __init__(self, image_id: UUID, place: str) -> None:
+        super().__init__(
+            f"Picture {image_id} stands in {place}. Nothing was deleted. Let another picture take"
+            " its place first, or delete the blog.",
+            image_id=str(image_id),
+            place=place,
+        )
+
+
 class IdempotencyKeyReused(PipelineError):
     status, code, title = 422, "idempotency_key_reused", "The key belongs to another request"
 
@@ -107,6 +131,16 @@ class BlogDeleted(PipelineError):
             f"Blog {blog_id} was deleted; it takes no more pictures. Nothing was stored."
             " Use another blog_id.",
             field="blog_id",
+            blog_id=blog_id,
+        )
+
+
+class BlogGone(PipelineError):
+    status, code, title = 410, "blog_gone", "The blog was deleted"
+
+    def __init__(self, blog_id: str) -> None:
+        super().__init__(
+            f"Blog {blog_id} was deleted; nothing stands in its places any more.",
             blog_id=blog_id,
         )
 

@@ -28,13 +28,19 @@ UNLEASED_PATIENCE = timedelta(minutes=1)
 
 
 async def receive(
-    job_id: UUID, manifest: Manifest, *, journal: Journal, ids: Ids, lease_token: str | None
+    job_id: UUID,
+    manifest: Manifest,
+    *,
+    journal: Journal,
+    ids: Ids,
+    lease_token: str | None,
+    by_person: bool = False,
 ) -> JobRow:
     """Commit that the result of an attempt is staged; return the job in processing_result.
 
     With *lease_token* the caller goes on with the job itself; without, it is sent to a worker.
     A job that went another way keeps its state: the result is booked as surplus and `JobMoved`
-    raised.
+    raised. Only a person (*by_person*) brings a result into a cancelled job.
     """
     event_id, now = ids.new(), journal.now()
     call_key = RowKey(ProviderCallRow, (job_id, manifest.attempt))
@@ -43,9 +49,10 @@ async def receive(
         job = look.get(JobRow, job_id)
         if job is None:
             raise JobMoved(None, "the job is gone")
-        trigger = _way_in(job, manifest)
+        trigger = _way_in(job, manifest, by_person=by_person)
         call = look.get(ProviderCallRow, *call_key.key)
-        if call is not None and call.state is not CallState.ANSWERED:
+        taken_after_all = call is not None and call.surplus and trigger is not None
+        if call is not None and (call.state is not CallState.ANSWERED or taken_after_all):
             writes.update(
                 call.changed(
                     state=CallState.ANSWERED,
@@ -76,11 +83,13 @@ async def receive(
     return answer
 
 
-def _way_in(job: JobRow, manifest: Manifest) -> Trigger | None:
+def _way_in(job: JobRow, manifest: Manifest, *, by_person: bool) -> Trigger | None:
     """Which trigger takes the result into the job; None where it comes too late."""
     if job.state is State.RUNNING:
         return Trigger.RECEIVE if job.attempt == manifest.attempt else None
     if job.state is State.QUEUED or (job.state is State.FAILED and job.staged is None):
+        return Trigger.RECOVER
+    if by_person and job.state in (State.FAILED, State.CANCELLED):
         return Trigger.RECOVER
     return None
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from adapters.store import reads
-from pipeline.errors import NoSuchJob
+from pipeline.errors import BlogGone, NoSuchJob
 from pipeline.journal import Journal
 from schemas.prices import DOCUMENT_SECONDS
 from schemas.replies import (
@@ -14,9 +14,10 @@ from schemas.replies import (
     ImageResponse,
     ImageResultResponse,
     ImageVariantResponse,
+    JobListResponse,
     SlotResponse,
 )
-from schemas.requests import Quality, Role
+from schemas.requests import JobFilters, Quality, Role
 from schemas.tables import BlogSlotRow, ImageRow, JobRow
 from states.slots import Rank
 from states.table import TERMINAL, State
@@ -41,6 +42,39 @@ async def job_status(
     if job.state is State.COMPLETED:
         images = await journal.read(reads.images_of_jobs, tenant, [job_id])
     return status_reply(job, images, now=journal.now(), base_url=base_url)
+
+
+async def list_jobs(
+    filters: JobFilters, *, tenant: str, journal: Journal, base_url: str
+) -> JobListResponse:
+    """One page of jobs, the newest first. New jobs never shift the pages behind a cursor."""
+    jobs = await journal.read(
+        reads.jobs_page,
+        tenant,
+        before=filters.cursor,
+        limit=filters.limit + 1,  # one more tells whether there is a next page
+        states=filters.state,
+        blog_id=filters.blog_id,
+        batch_id=filters.batch_id,
+        quality=filters.quality,
+        since=filters.since,
+    )
+    page = jobs[: filters.limit]
+    done = [job.id for job in page if job.state is State.COMPLETED]
+    images = await journal.read(reads.images_of_jobs, tenant, done) if done else []
+    now = journal.now()
+    return JobListResponse(
+        jobs=[
+            status_reply(
+                job,
+                [image for image in images if image.job_id == job.id],
+                now=now,
+                base_url=base_url,
+            )
+            for job in page
+        ],
+        next_cursor=page[-1].id if len(jobs) > len(page) else None,
+    )
 
 
 def status_reply(
@@ -143,6 +177,9 @@ async def blog_images(
     blog_id: str, *, tenant: str, journal: Journal, base_url: str
 ) -> BlogImagesResponse:
     """What stands in each place of a blog, in the order of role and position."""
+    blog = await journal.read(reads.blog, tenant, blog_id)
+    if blog is not None and blog.deleted_at is not None:
+        raise BlogGone(blog_id)
     slots = await journal.read(reads.slots, tenant, blog_id)
     ids = [slot.image_id for slot in slots if slot.image_id is not None]
     images = await journal.read(reads.images, tenant, ids) if ids else []

@@ -103,6 +103,21 @@ class ImageJobStatusResponse(ImageGenerationJobStatus):
     warnings: list[str]
 
 
+class JobListResponse(BaseModel):
+    """One page of `GET /api/v1/images/jobs`, the newest request first."""
+
+    jobs: list[ImageJobStatusResponse]
+    next_cursor: UUID | None
+    """Give it as `cursor` for the next page; null on the last one."""
+
+
+class DeletedBlogResponse(BaseModel):
+    blog_id: str
+    deleted_at: datetime
+    cancelled_jobs: int
+    """Queued jobs of the blog that this request cancelled."""
+
+
 class SlotResponse(BaseModel):
     """One place of a blog post and the picture that stands in it."""
 

@@ -4,7 +4,17 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+from states.table import ImageJobStatus
 
 MAX_PROMPT_CHARACTERS = 10_000
 MAX_SEED = 4_294_967_294
@@ -106,3 +116,23 @@ class ImageGenerationRequest(BaseModel):
     caption: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
     draft_job_id: UUID | None = None
     """The completed draft of which this is the final; it inherits the draft's place and seed."""
+
+
+MAX_PAGE = 200
+
+
+class JobFilters(BaseModel):
+    """The query of `GET /api/v1/images/jobs`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    state: list[ImageJobStatus] = []
+    """May be given several times."""
+    blog_id: Name | None = None
+    batch_id: UUID | None = None
+    quality: Quality | None = None
+    since: AwareDatetime | None = None
+    """Only jobs requested at or after this time."""
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    cursor: UUID | None = None
+    """The `next_cursor` of the page before."""

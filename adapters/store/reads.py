@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from schemas.tables import (
+    Blog,
     BlogSlot,
     CallState,
     DeadLetter,
@@ -23,17 +24,60 @@ def job(session: Session, tenant: str, job_id: UUID) -> Job | None:
     return session.exec(select(Job).where(Job.id == job_id, Job.tenant == tenant)).one_or_none()
 
 
+def jobs_page(
+    session: Session,
+    tenant: str,
+    *,
+    before: UUID | None,
+    limit: int,
+    states: Sequence[State] = (),
+    blog_id: str | None = None,
+    batch_id: UUID | None = None,
+    quality: str | None = None,
+    since: datetime | None = None,
+) -> Sequence[Job]:
+    """Jobs from the newest request to the oldest, those requested before the job *before*."""
+    query = select(Job).where(Job.tenant == tenant)
+    if before is not None:
+        query = query.where(col(Job.id) < before)
+    if states:
+        query = query.where(col(Job.state).in_(states))
+    if blog_id is not None:
+        query = query.where(Job.blog_id == blog_id)
+    if batch_id is not None:
+        query = query.where(Job.batch_id == batch_id)
+    if quality is not None:
+        query = query.where(Job.quality == quality)
+    if since is not None:
+        query = query.where(col(Job.created_at) >= since)
+    return session.exec(query.order_by(col(Job.id).desc()).limit(limit)).all()
+
+
+def queued_jobs_of_blog(session: Session, tenant: str, blog_id: str, limit: int) -> Sequence[UUID]:
+    return session.exec(
+        select(Job.id)
+        .where(Job.tenant == tenant, Job.blog_id == blog_id, Job.state == State.QUEUED)
+        .limit(limit)
+    ).all()
+
+
 def images_of_jobs(session: Session, tenant: str, job_ids: Sequence[UUID]) -> Sequence[Image]:
     return session.exec(
         select(Image)
-        .where(col(Image.job_id).in_(job_ids), Image.tenant == tenant)
+        .where(
+            col(Image.job_id).in_(job_ids),
+            Image.tenant == tenant,
+            col(Image.deleted_at).is_(None),
+        )
         .order_by(col(Image.job_id), col(Image.index))
     ).all()
 
 
 def image(session: Session, tenant: str, image_id: UUID) -> Image | None:
     return session.exec(
-        select(Image).where(Image.id == image_id, Image.tenant == tenant)
+        select(Image).where(
+            Image.id == image_id, Image.tenant == tenant, col(Image.deleted_at).is_(None)
+        )
     ).one_or_none()
 
 
@@ -41,6 +85,12 @@ def images(session: Session, tenant: str, image_ids: Sequence[UUID]) -> Sequence
     return session.exec(
         select(Image).where(col(Image.id).in_(image_ids), Image.tenant == tenant)
     ).all()
+
+
+def blog(session: Session, tenant: str, blog_id: str) -> Blog | None:
+    return session.exec(
+        select(Blog).where(Blog.tenant == tenant, Blog.blog_id == blog_id)
+    ).one_or_none()
 
 
 def slots(session: Session, tenant: str, blog_id: str) -> Sequence[BlogSlot]:

@@ -20,7 +20,7 @@ from schemas.tables.row import Row
 Codec = Callable[[Any], Any] | None
 
 # Rows that never change once written; they are looked up but not locked.
-IMMUTABLE = frozenset({"InboxRow", "DeadLetterRow", "IdempotencyKeyRow", "ImageRow"})
+IMMUTABLE = frozenset({"InboxRow", "DeadLetterRow", "IdempotencyKeyRow"})
 
 
 class TablePlan:

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from adapters.store import reads
+from pipeline.delete import delete_image
 from pipeline.errors import BlogIdsDisagree, NoSuchImage
 from pipeline.routes.dependencies import Running, Tenant
 from pipeline.submit import submit
@@ -54,6 +55,12 @@ async def generate_async(
     if accepted.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return accepted.reply
+
+
+@router.delete("/{image_id}", status_code=204)
+async def remove_image(image_id: UUID, limner: Running, tenant: Tenant) -> None:
+    """Delete a picture. Refused (409) while it stands in a blog post."""
+    await delete_image(image_id, tenant=tenant, journal=limner.journal, blobs=limner.blobs)
 
 
 @router.head("/{image_id}/content", include_in_schema=False)

@@ -47,6 +47,7 @@ class JobRow(Row):
     cost: Decimal | None = Field(default=None, sa_type=Money)
     blog_id: str | None = None
     blog_job_id: str | None = None
+    batch_id: UUID | None = None
     role: str | None = None
     position: int | None = None
     draft_job_id: UUID | None = None
@@ -68,6 +69,7 @@ class Job(JobRow, table=True):
         # The predicate names ended_at and not state: PostgreSQL rewrites every index of a row
         # when an update touches a column that some index, or its predicate, mentions.
         partial_index("jobs_open", "id", where="ended_at IS NULL"),
+        sa.Index("jobs_by_tenant", "tenant", "id"),
         partial_index("jobs_by_blog", "tenant", "blog_id", where="blog_id IS NOT NULL"),
         {"postgresql_with": {"fillfactor": "70"}},
     )

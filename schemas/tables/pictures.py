@@ -26,6 +26,8 @@ class ImageRow(Row):
     # [{name, key, content_type, width, height, size_bytes, sha256}], narrowest first
     variants: list[dict[str, Any]] = Field(default_factory=list, sa_type=Json)
     created_at: datetime
+    # A deleted picture keeps its row, so that its job's history stays whole; its bytes are gone.
+    deleted_at: datetime | None = None
 
 
 class Image(ImageRow, table=True):

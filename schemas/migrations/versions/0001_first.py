@@ -101,6 +101,7 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("variants", Json, nullable=False),
         sa.Column("created_at", UTCDateTime(), nullable=False),
+        sa.Column("deleted_at", UTCDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("job_id", "index", name="images_one_per_place"),
     )
@@ -170,6 +171,7 @@ def upgrade() -> None:
         sa.Column("cost", Money(), nullable=True),
         sa.Column("blog_id", sa.String(), nullable=True),
         sa.Column("blog_job_id", sa.String(), nullable=True),
+        sa.Column("batch_id", sa.Uuid(), nullable=True),
         sa.Column("role", sa.String(), nullable=True),
         sa.Column("position", sa.Integer(), nullable=True),
         sa.Column("draft_job_id", sa.Uuid(), nullable=True),
@@ -194,6 +196,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("blog_id IS NOT NULL"),
         sqlite_where=sa.text("blog_id IS NOT NULL"),
     )
+    op.create_index("jobs_by_tenant", "jobs", ["tenant", "id"], unique=False)
     op.create_index(
         "jobs_open",
         "jobs",

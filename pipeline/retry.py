@@ -1,0 +1,88 @@
+"""Retry a job that failed or was cancelled: its paid result first, a new attempt only then."""
+
+from uuid import UUID
+
+import structlog
+
+from adapters.ports import BlobStore, Ids
+from adapters.store import reads
+from pipeline.errors import BlogDeleted, CannotRetry, NoSuchJob
+from pipeline.finish import receive
+from pipeline.journal import Journal
+from pipeline.move import JobMoved, job_key, move_job
+from pipeline.staging import Manifest, find_manifest, manifest_key
+from schemas.step import Look, RowKey, Step, Writes
+from schemas.tables import BlogRow, JobRow
+from states.table import State, Trigger
+
+log = structlog.get_logger(__name__)
+
+RETRIABLE = frozenset({State.FAILED, State.CANCELLED})
+# Bytes that were found to be no picture are not worth another look.
+UNUSABLE = frozenset({"bad_picture"})
+
+
+async def retry(
+    job_id: UUID, *, tenant: str, journal: Journal, ids: Ids, blobs: BlobStore
+) -> JobRow:
+    """Bring a job that failed or was cancelled back to work and return it.
+
+    A result that was delivered and never used is taken (nothing is paid); otherwise the job gets a
+    new attempt, which may cost once more. A job that is at work or completed is a 409.
+    """
+    job = await journal.read(reads.job, tenant, job_id)
+    if job is None:
+        raise NoSuchJob(job_id)
+    if job.state not in RETRIABLE:
+        raise CannotRetry(job_id, job.state.value)
+    manifest = await _unused_result(job, blobs)
+    if manifest is not None:
+        log.info("retry_takes_staged_result", job_id=str(job_id), attempt=manifest.attempt)
+        try:
+            return await receive(
+                job_id, manifest, journal=journal, ids=ids, lease_token=None, by_person=True
+            )
+        except JobMoved as exc:  # somebody else was faster
+            state = exc.job.state.value if exc.job is not None else "gone"
+            raise CannotRetry(job_id, state) from exc
+    return await _new_attempt(job, journal, ids)
+
+
+async def _unused_result(job: JobRow, blobs: BlobStore) -> Manifest | None:
+    """The newest staged result of any attempt, save one that proved unusable."""
+    refused = job.staged if (job.error or {}).get("code") in UNUSABLE else None
+    for attempt in range(job.attempt, 0, -1):
+        if manifest_key(job.id, attempt) != refused:
+            manifest = await find_manifest(job.id, attempt, blobs)
+            if manifest is not None:
+                return manifest
+    return None
+
+
+async def _new_attempt(job: JobRow, journal: Journal, ids: Ids) -> JobRow:
+    event_id, now = ids.new(), journal.now()
+    blog = (job.tenant, job.blog_id) if job.blog_id is not None else None
+
+    def decide(look: Look, writes: Writes) -> JobRow:
+        current = look.get(JobRow, job.id)
+        if current is None:
+            raise NoSuchJob(job.id)
+        if current.state not in RETRIABLE:
+            raise CannotRetry(job.id, current.state.value)
+        kept = look.get(BlogRow, *blog) if blog else None
+        if kept is not None and kept.deleted_at is not None:
+            raise BlogDeleted(kept.blog_id)
+        return move_job(
+            writes,
+            current,
+            Trigger.RETRY,
+            at=now,
+            event_id=event_id,
+            reason="retry",
+            not_before=None,
+            deadline_at=None,
+            staged=None,
+        )
+
+    shared = (RowKey(BlogRow, blog),) if blog else ()
+    return await journal.record(Step("retry", decide, (job_key(job.id),), shared))
