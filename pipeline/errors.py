@@ -43,6 +43,17 @@ class NoSuchImage(PipelineError):
         )
 
 
+class PictureMissing(PipelineError):
+    status, code, title = 500, "picture_missing", "The picture's bytes are missing"
+
+    def __init__(self, image_id: UUID) -> None:
+        super().__init__(
+            f"Picture {image_id} is recorded, but its bytes are not where they were stored."
+            " Nothing was charged. Restore the picture store, or ask for the picture again.",
+            image_id=str(image_id),
+        )
+
+
 class CannotCancel(PipelineError):
     status, code, title = 409, "cannot_cancel", "The job can no longer be cancelled"
 

@@ -6,7 +6,6 @@ named by their content, image ids follow from the job, so that nothing is paid o
 
 import hashlib
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -15,16 +14,13 @@ import structlog
 from adapters.errors import BadPicture
 from adapters.ports import BlobStore, Ids, Pictures, TakenPicture
 from pipeline.journal import Journal
-from pipeline.move import JobMoved, error_facts, job_key, move_job
+from pipeline.move import JobMoved, error_facts, job_key, move_job, patience
 from pipeline.staging import EXTENSIONS, Manifest, load_manifest, manifest_key
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import CallState, ImageRow, JobRow, ProviderCallRow
 from states.table import OPEN, State, Trigger
 
 log = structlog.get_logger(__name__)
-
-# How soon a received job is taken up again when nobody holds a lease on it.
-UNLEASED_PATIENCE = timedelta(minutes=1)
 
 
 async def receive(
@@ -66,12 +62,17 @@ async def receive(
         if trigger is None:
             return JobMoved(job, f"the job is {job.state.value}; its late result was kept")
         held = lease_token is not None and job.lease_token == lease_token
-        changes: dict[str, Any] = {"staged": manifest_key(job_id, manifest.attempt), "error": None}
+        changes: dict[str, Any] = {
+            "staged": manifest_key(job_id, manifest.attempt),
+            "error": None,
+            "not_before": None,
+            "lost_calls": 0,
+        }
         if not held:
             changes |= {
                 "lease_token": None,
                 "lease_until": None,
-                "wake_at": now + UNLEASED_PATIENCE,
+                "wake_at": now + patience(1),
                 "dispatch": job.dispatch + 1,
                 "dispatched_to": None,
             }

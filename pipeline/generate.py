@@ -6,8 +6,10 @@ the call) sees to it that an attempt is never paid for twice.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import structlog
 
@@ -24,7 +26,6 @@ from adapters.ports import (
     BlobStore,
     Clock,
     Ids,
-    ImageProvider,
     Painting,
     PaintRequest,
     Pictures,
@@ -32,7 +33,7 @@ from adapters.ports import (
 )
 from pipeline import finish
 from pipeline.journal import Journal
-from pipeline.move import JobMoved, job_key, move_job
+from pipeline.move import JobMoved, error_facts, job_key, move_job
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import Manifest, stage
 from pipeline.submit import Providers
@@ -44,12 +45,16 @@ from states.table import State, Trigger
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 # The largest picture that is taken from a provider.
 MAX_PICTURE_BYTES = 32 * 1024 * 1024
 
 
 # A queue goes by its own clock; a task that comes this much too early is taken all the same.
 CLOCK_TOLERANCE = timedelta(seconds=2)
+# A provider that this process does not know may be known to one of another release.
+PROVIDER_GRACE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +173,44 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
                 # The queue was early by its clock: another task, for the right time.
                 writes.update(job.changed(dispatch=job.dispatch + 1, dispatched_to=None), job.id)
                 return NotNow(f"not before {job.not_before.isoformat()}")
-            return Claim(_start(job, writes), token)
+            return _start(job, writes)
         if job.state is State.PROCESSING_RESULT:
             if job.lease_until is not None and job.lease_until > now:
                 raise NotNow("another worker is at it")
-            leased = job.changed(lease_until=lease_until, lease_token=token, wake_at=lease_until)
+            leased = job.changed(
+                lease_until=lease_until,
+                lease_token=token,
+                wake_at=lease_until,
+                resumes=job.resumes + 1,
+            )
             writes.update(leased, job.id)
             return Claim(leased, token)
         raise NotNow(f"the job is {job.state.value}")
 
-    def _start(job: JobRow, writes: Writes) -> JobRow:
+    def _without_provider(job: JobRow, writes: Writes) -> NotNow:
+        if now - job.queued_at < PROVIDER_GRACE:  # perhaps a process of another release has it
+            return NotNow(f"provider {job.provider} is not configured in this process")
+        error = error_facts(
+            "provider_not_configured",
+            f"The provider {job.provider} is not configured. Nothing was charged. Configure it and"
+            " retry the job.",
+        )
+        move_job(
+            writes,
+            job,
+            Trigger.FAIL,
+            at=now,
+            event_id=event_id,
+            reason="provider_not_configured",
+            error=error,
+            data={"code": "provider_not_configured"},
+        )
+        return NotNow(f"provider {job.provider} is not configured; the job failed")
+
+    def _start(job: JobRow, writes: Writes) -> Claim | NotNow:
         provider = worker.providers.by_name.get(job.provider)
         if provider is None:
-            raise NotNow(f"provider {job.provider} is not configured in this process")
+            return _without_provider(job, writes)
         started = move_job(
             writes,
             job,
@@ -208,7 +238,7 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
             job.id,
             job.attempt,
         )
-        return started
+        return Claim(started, token)
 
     answer = await worker.journal.record(Step("start", decide, (job_key(task.job_id),)))
     if isinstance(answer, NotNow):
@@ -220,40 +250,60 @@ async def _paint(claim: Claim, worker: Worker, deadline: float) -> JobRow | None
     """Ask the provider, once, and settle its answer. Returns the received job, or None."""
     job = claim.job
     provider = worker.providers.by_name[job.provider]
+    if job.lease_until is None or job.lease_until - worker.journal.now() < worker.budgets.provider:
+        # The commit took so long that the lease could end before the answer: nothing was asked.
+        settlement = Settlement.busy("the lease was too short when it came", worker.journal.now())
+        await _within(deadline, worker, lambda: settle_call(job, settlement, worker))
+        return None
     started = worker.clock.monotonic()
     try:
         async with asyncio.timeout(worker.budgets.provider.total_seconds()):
             painting = await provider.generate(paint_request(job))
     except ProviderBusy as exc:
-        until = worker.journal.now() + exc.retry_after
-        await settle_call(job, Settlement.busy(str(exc), until), worker)
-        return None
+        settlement = Settlement.busy(str(exc), worker.journal.now(), exc.retry_after)
     except ProviderRefused as exc:
-        await settle_call(job, Settlement.refused(exc.code, str(exc)), worker)
-        return None
+        settlement = Settlement.refused(exc.code, str(exc))
     except (OutcomeUnknown, TimeoutError) as exc:
         reason = str(exc) or f"no answer within {worker.budgets.provider.total_seconds():.0f} s"
-        await _settle_unknown(job, provider, reason, worker)
-        return None
+        settlement = Settlement.unknown(reason, repeatable=provider.repeatable)
     except Exception as exc:  # an adapter's defect must not look like "nothing happened"
         log.exception("provider_adapter_broken", provider=provider.name, job_id=str(job.id))
-        await _settle_unknown(job, provider, f"the adapter failed: {exc!r}", worker)
-        return None
-    elapsed = worker.clock.monotonic() - started
-    manifest = await _stage(job, painting, elapsed, worker, deadline)
-    if manifest is None:
-        await _settle_unknown(job, provider, "the pictures could not be stored", worker)
-        return None
-    return await _receive(claim, manifest, worker, deadline)
+        reason = f"the adapter failed: {type(exc).__name__}"
+        settlement = Settlement.unknown(reason, repeatable=provider.repeatable)
+    else:
+        elapsed = worker.clock.monotonic() - started
+        manifest = await _stage(job, painting, elapsed, worker, deadline)
+        if manifest is not None:
+            return await _within(
+                deadline,
+                worker,
+                lambda: finish.receive(
+                    job.id,
+                    manifest,
+                    journal=worker.journal,
+                    ids=worker.ids,
+                    lease_token=claim.token,
+                ),
+            )
+        settlement = Settlement.unknown(
+            "no picture came, or it could not be stored", repeatable=provider.repeatable
+        )
+    await _within(deadline, worker, lambda: settle_call(job, settlement, worker))
+    return None
 
 
-async def _settle_unknown(
-    job: JobRow, provider: ImageProvider, reason: str, worker: Worker
-) -> None:
-    settlement = Settlement.unknown(
-        reason, repeatable=provider.repeatable, attempt=job.attempt, now=worker.journal.now()
-    )
-    await settle_call(job, settlement, worker)
+async def _within(deadline: float, worker: Worker, commit: Callable[[], Awaitable[T]]) -> T:
+    """Repeat *commit* while the database is away, until *deadline*; never the paid call."""
+    failures = 0
+    while True:
+        try:
+            return await commit()
+        except StoreUnavailable:
+            failures += 1
+            wait = worker.ids.jitter(worker.backoff.after(failures))
+            if worker.clock.monotonic() + wait > deadline:
+                raise
+            await worker.clock.sleep(wait)
 
 
 def paint_request(job: JobRow) -> PaintRequest:
@@ -274,6 +324,8 @@ async def _stage(
     job: JobRow, painting: Painting, elapsed: float, worker: Worker, deadline: float
 ) -> Manifest | None:
     """Store the bytes, again and again within the worker's budget; None when that ran out."""
+    if not painting.pictures:
+        return None
     failures = 0
     while True:
         try:
@@ -291,24 +343,4 @@ async def _stage(
             log.warning("staging_failed", job_id=str(job.id), failures=failures, error=str(exc))
             if worker.clock.monotonic() + wait > deadline:
                 return None
-            await worker.clock.sleep(wait)
-
-
-async def _receive(claim: Claim, manifest: Manifest, worker: Worker, deadline: float) -> JobRow:
-    """Commit that the result is here; only the commit is repeated, never the call."""
-    failures = 0
-    while True:
-        try:
-            return await finish.receive(
-                claim.job.id,
-                manifest,
-                journal=worker.journal,
-                ids=worker.ids,
-                lease_token=claim.token,
-            )
-        except StoreUnavailable:
-            failures += 1
-            wait = worker.ids.jitter(worker.backoff.after(failures))
-            if worker.clock.monotonic() + wait > deadline:
-                raise
             await worker.clock.sleep(wait)

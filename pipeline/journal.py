@@ -26,7 +26,9 @@ log = structlog.get_logger(__name__)
 
 MAX_GROUP = 500
 MAX_CREATIONS_WAITING = 2_000
-# A group that loses this often to other transactions is given up with an error to its callers.
+# A group that loses this often is split: one step of it may lose every time, for a reason of its
+# own. A single step that loses so often is given up with an error to its caller.
+MAX_CONFLICTS_OF_GROUP = 5
 MAX_CONFLICTS = 20
 OFFSET_REFRESH = timedelta(minutes=1)
 
@@ -71,6 +73,7 @@ class Journal:
         self._conflict_backoff = conflict_backoff
         self._settle_backoff = settle_backoff
         self._waiting: deque[_Entry] = deque()
+        self._in_hand: list[_Entry] = []
         self._creations_waiting = 0
         self._listeners: list[Callable[[Sequence[Writes]], None]] = []
         self._writer: asyncio.Task[None] | None = None
@@ -94,12 +97,28 @@ class Journal:
         await self._take_offset()
         self._writer = asyncio.create_task(self._write_groups(), name="journal")
 
-    async def close(self) -> None:
-        """Commit what has entered, then stop; later steps raise `JournalClosed`."""
+    async def close(self, within_seconds: float = 30.0) -> None:
+        """Commit what has entered, then stop; later steps raise `JournalClosed`.
+
+        What a database that is away keeps waiting for longer than *within_seconds* is answered
+        `JournalClosed` too: whether it was committed only the database knows.
+        """
         self._closed = True
         self._arrived.set()
-        if self._writer is not None:
-            await self._writer
+        if self._writer is None:
+            return
+        timer = asyncio.create_task(self._clock.sleep(within_seconds))
+        await asyncio.wait({self._writer, timer}, return_when=asyncio.FIRST_COMPLETED)
+        timer.cancel()
+        self._writer.cancel()
+        await asyncio.gather(self._writer, timer, return_exceptions=True)
+        for entry in (*self._in_hand, *self._waiting):
+            _answer(entry, error=JournalClosed())
+
+    @property
+    def vital(self) -> tuple[asyncio.Task[None], ...]:
+        """The task without which nothing is written any more."""
+        return (self._writer,) if self._writer is not None else ()
 
     async def record(self, step: Step[T]) -> T:
         """Commit *step* and return what it decided; raise what it lost by.
@@ -136,7 +155,7 @@ class Journal:
                 # Whatever is ready to run in this turn of the loop joins the group.
                 await asyncio.sleep(0)
                 continue
-            group = self._next_group()
+            group = self._in_hand = self._next_group()
             self.groups += 1
             self.steps += len(group)
             await self._commit(group)
@@ -170,14 +189,14 @@ class Journal:
         """Commit *group* and answer every entry of it, whatever happens."""
         try:
             outcomes = await self._commit_or_repeat([entry.step for entry in group])
-        except StoreRejected as exc:
+        except (StoreRejected, StoreConflict) as exc:
             await self._bisect(group, exc)
             return
         except Exception as exc:
-            if not isinstance(exc, StoreUnavailable | StoreConflict):
-                log.error("journal_group_failed", steps=len(group), exc_info=exc)
             for entry in group:
                 _answer(entry, error=exc)
+            if not isinstance(exc, StoreUnavailable):
+                log.error("journal_group_failed", steps=len(group), exc_info=exc)
             return
         written = [o.writes for o in outcomes if o.writes is not None]
         for entry, outcome in zip(group, outcomes, strict=True):
@@ -188,11 +207,14 @@ class Journal:
             except Exception as exc:  # what is committed is committed, whoever fails to hear of it
                 log.error("journal_listener_failed", exc_info=exc)
 
-    async def _bisect(self, group: list[_Entry], exc: StoreRejected) -> None:
+    async def _bisect(self, group: list[_Entry], exc: StoreRejected | StoreConflict) -> None:
         """Find the step whose data the database refuses, so that it hurts nobody else."""
         if len(group) == 1:
+            if isinstance(exc, StoreConflict):
+                _answer(group[0], error=StoreUnavailable(f"lost again and again: {exc}"))
+            else:
+                _answer(group[0], error=exc)
             log.error("step_rejected", step=group[0].step.name, error=str(exc))
-            _answer(group[0], error=exc)
             return
         middle = len(group) // 2
         await self._commit(group[:middle])
@@ -208,10 +230,10 @@ class Journal:
                 outcomes = await self._settle(unknown.ticket)
                 if outcomes is not None:
                     return outcomes
-            except StoreConflict as exc:
+            except StoreConflict:
                 conflicts += 1
-                if conflicts >= MAX_CONFLICTS:
-                    raise StoreUnavailable(f"lost {conflicts} times in a row: {exc}") from exc
+                if conflicts >= (MAX_CONFLICTS if len(steps) == 1 else MAX_CONFLICTS_OF_GROUP):
+                    raise
                 wait = self._conflict_backoff.after(conflicts)
                 await self._clock.sleep(self._ids.jitter(wait))
 
@@ -240,9 +262,9 @@ class Journal:
             return
         try:
             await self._take_offset()
-        except StoreUnavailable as exc:
+        except Exception as exc:  # the writer must outlive whatever a clock can do
             self._offset_taken_at = self._clock.monotonic()
-            log.warning("clock_offset_not_refreshed", error=str(exc))
+            log.warning("clock_offset_not_refreshed", error=type(exc).__name__)
 
 
 def _answer(entry: _Entry, outcome: Outcome | None = None, error: Exception | None = None) -> None:

@@ -11,8 +11,10 @@ from schemas.tables import EventRow, JobRow
 from states.machine import IllegalMove, move
 from states.table import OPEN, TERMINAL, State, Trigger
 
-# How long a queued job may wait for its task before the sweep sends another.
-QUEUED_PATIENCE = timedelta(minutes=15)
+# How long a job may wait for its task before the sweep sends another; it doubles with each, since
+# a long wait is more often a long queue than a lost task.
+FIRST_PATIENCE = timedelta(minutes=15)
+MOST_PATIENCE = timedelta(hours=8)
 
 EVENT_OF_STATE: dict[State, EventType] = {
     State.QUEUED: EventType.JOB_QUEUED,
@@ -30,6 +32,12 @@ class JobMoved(Lost):
     def __init__(self, job: JobRow | None, reason: str) -> None:
         super().__init__(reason)
         self.job = job
+
+
+def patience(dispatch: int) -> timedelta:
+    """How long to wait for the task of the *dispatch*-th sending."""
+    doublings: int = 2 ** min(dispatch - 1, 8)
+    return min(FIRST_PATIENCE * doublings, MOST_PATIENCE)
 
 
 def job_key(job_id: UUID) -> RowKey:
@@ -64,7 +72,7 @@ def move_job(
             "dispatched_to": None,
             "resumes": 0,
             "queued_at": at,
-            "wake_at": at + QUEUED_PATIENCE,
+            "wake_at": at + patience(1),
             "lease_until": None,
             "lease_token": None,
             "ended_at": None,

@@ -1,6 +1,7 @@
 """Put an event that a subscriber cannot digest aside, with its error, so that others go on."""
 
 from pipeline.journal import Journal
+from pipeline.settle import clean
 from schemas.events import CloudEvent
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import DeadLetterRow
@@ -15,7 +16,7 @@ async def quarantine(
         event_id=event.id,
         tenant=event.tenant,
         failures=failures,
-        error=error.replace("\x00", "")[:4_000],
+        error=clean(error, 4_000),
         event=event.model_dump(mode="json"),
         quarantined_at=journal.now(),
     )

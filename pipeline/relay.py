@@ -6,6 +6,7 @@ finds it; nothing is kept here that a death could lose.
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
+from datetime import datetime
 
 import structlog
 
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 MAX_WAITING = 20_000
 EVENTS_AT_ONCE = 500
 SENDS_AT_ONCE = 256
+PUBLISHES_AT_ONCE = 16
 
 
 class Relay:
@@ -37,14 +39,16 @@ class Relay:
         self._jobs: asyncio.Queue[JobRow] = asyncio.Queue(MAX_WAITING)
         self._events: asyncio.Queue[EventRow] = asyncio.Queue(MAX_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
+        # The loops without which nothing is sent; the sweep would offer in vain.
+        self.vital: tuple[asyncio.Task[None], ...] = ()
         self._sends = asyncio.Semaphore(SENDS_AT_ONCE)
         # What is on its way, so that the sweep does not send it a second time.
-        self._under_way: set[tuple[str, str, int]] = set()
+        self._publishes = asyncio.Semaphore(PUBLISHES_AT_ONCE)
+        self._under_way: set[tuple[str, str, str, int]] = set()
 
     def start(self) -> None:
         self._journal.subscribe(self.take)
-        self._spawn(self._send_jobs())
-        self._spawn(self._send_events())
+        self.vital = (self._spawn(self._send_jobs()), self._spawn(self._send_events()))
 
     async def stop(self) -> None:
         """Stop sending. What is on its way and unmarked is sent again by the next process."""
@@ -72,7 +76,7 @@ class Relay:
 
     def offer_events(self, events: Iterable[EventRow]) -> None:
         for event in events:
-            mark = (event.stream_kind, event.stream_id, event.seq)
+            mark = _mark(event)
             if mark not in self._under_way and not self._events.full():
                 self._under_way.add(mark)
                 self._events.put_nowait(event)
@@ -92,7 +96,8 @@ class Relay:
     async def _send_job(self, job: JobRow) -> None:
         task = ImageTask(job_id=job.id, attempt=job.attempt, dispatch=job.dispatch)
         try:
-            await self._queue.create_image_generation_task(task, not_before=job.not_before)
+            not_before = self._by_the_queues_clock(job.not_before)
+            await self._queue.create_image_generation_task(task, not_before=not_before)
             await self._mark_sent(task)
         except QueueUnavailable as exc:
             log.warning("task_not_sent", job_id=str(job.id), error=str(exc))
@@ -101,6 +106,12 @@ class Relay:
         finally:
             self._under_way.discard(_sending(job))
             self._sends.release()
+
+    def _by_the_queues_clock(self, moment: datetime | None) -> datetime | None:
+        """Jobs go by the database's clock, the queue by this machine's."""
+        if moment is None:
+            return None
+        return self._clock.now() + (moment - self._journal.now())
 
     async def _mark_sent(self, task: ImageTask) -> None:
         incarnation = self._queue.incarnation
@@ -120,10 +131,12 @@ class Relay:
             batch = [await self._events.get()]
             while not self._events.empty() and len(batch) < EVENTS_AT_ONCE:
                 batch.append(self._events.get_nowait())
+            # While all are busy, events wait in the bounded queue and then in the database.
+            await self._publishes.acquire()
             self._spawn(self._publish(batch))
 
     async def _publish(self, batch: list[EventRow]) -> None:
-        marks = [(event.stream_kind, event.stream_id, event.seq) for event in batch]
+        marks = [_mark(event) for event in batch]
         try:
             answers = await self._bus.publish(batch)
             now = self._journal.now()
@@ -132,12 +145,17 @@ class Relay:
                 if answer is None:
                     sent.append(EventMark(*mark, now))
                 else:
-                    log.warning("event_not_published", stream_id=mark[1], error=str(answer))
+                    log.warning(
+                        "event_not_published", stream_id=mark[2], error=type(answer).__name__
+                    )
             await self._mark_published(sent)
         except (Unavailable, JournalClosed) as exc:
             log.warning("published_mark_lost", events=len(batch), error=str(exc))
+        except Exception:
+            log.exception("publish_failed", events=len(batch))
         finally:
             self._under_way.difference_update(marks)
+            self._publishes.release()
 
     async def _mark_published(self, sent: list[EventMark]) -> None:
         if not sent:
@@ -148,11 +166,16 @@ class Relay:
 
         await self._journal.record(Step("mark_published", decide))
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
-def _sending(job: JobRow) -> tuple[str, str, int]:
-    return str(job.id), str(job.attempt), job.dispatch
+def _sending(job: JobRow) -> tuple[str, str, str, int]:
+    return job.tenant, str(job.id), str(job.attempt), job.dispatch
+
+
+def _mark(event: EventRow) -> tuple[str, str, str, int]:
+    return event.tenant, event.stream_kind, event.stream_id, event.seq

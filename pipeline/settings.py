@@ -12,9 +12,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from adapters.failpoints import Armed
 from adapters.local.connect import LocalSettings
 from adapters.providers.sketch.provider import SketchSettings
+from adapters.store.database import unknown_database
 
 MAX_BODY_BYTES = 64 * 1024
 LOCAL_CONNECT = "adapters.local.connect.connect"
+
+
+class Misconfigured(Exception):
+    """A setting that only shows to be wrong when the parts are joined; its text names it."""
 
 
 class TimeSettings(BaseModel):
@@ -78,6 +83,8 @@ class Settings(BaseSettings):
         self.home = self.home.absolute()
         if not self.database_url:
             self.database_url = f"sqlite:///{self.home / 'limner.sqlite'}"
+        if (reason := unknown_database(self.database_url)) is not None:
+            raise ValueError(f"database_url: {reason}")
         if not _is_loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} is not a loopback address: without keys the service may"

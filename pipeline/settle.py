@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Self, assert_never
 import structlog
 
 from adapters.ports import Backoff
-from pipeline.move import QUEUED_PATIENCE, error_facts, job_key, move_job
+from pipeline.move import error_facts, job_key, move_job, patience
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import OPEN_CALLS, CallState, JobRow, ProviderCallRow
 from states.table import State, Trigger
@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 # A free provider that never gets done (its process dies on this very prompt) is given up.
 MAX_REPEATS = 25
+# Whatever a provider says, a job is not put off for longer.
+MAX_RETRY_AFTER = timedelta(hours=1)
 REPEAT_BACKOFF = Backoff(timedelta(milliseconds=100), timedelta(seconds=30))
 
 
@@ -33,29 +35,32 @@ class Settlement:
 
     call: CallState
     detail: str
-    job: Literal["release", "fail"]
+    job: Literal["release", "repeat", "fail"]
     code: str | None = None
     not_before: datetime | None = None
 
     @classmethod
-    def busy(cls, detail: str, not_before: datetime) -> Self:
-        """The provider took nothing: back into the queue, not before then."""
-        return cls(CallState.NOT_CHARGED, detail, "release", not_before=not_before)
+    def busy(cls, detail: str, now: datetime, retry_after: timedelta = timedelta(0)) -> Self:
+        """The provider took nothing: back into the queue, after what it asked for."""
+        wait = min(retry_after, MAX_RETRY_AFTER)
+        return cls(CallState.NOT_CHARGED, clean(detail), "release", not_before=now + wait)
 
     @classmethod
     def refused(cls, code: str, detail: str) -> Self:
         """The provider will never paint this."""
-        return cls(CallState.REFUSED, detail, "fail", code=code)
+        return cls(CallState.REFUSED, clean(detail), "fail", code=clean(code))
 
     @classmethod
-    def unknown(cls, detail: str, *, repeatable: bool, attempt: int, now: datetime) -> Self:
+    def unknown(cls, detail: str, *, repeatable: bool) -> Self:
         """The answer is lost. Free and repeatable: asked again. Otherwise a person decides."""
-        if not repeatable:
-            return cls(CallState.UNKNOWN, detail, "fail", code="outcome_unknown")
-        if attempt >= MAX_REPEATS:
-            return cls(CallState.NOT_CHARGED, detail, "fail", code="provider_failing")
-        wait = timedelta(seconds=REPEAT_BACKOFF.after(attempt))
-        return cls(CallState.NOT_CHARGED, detail, "release", not_before=now + wait)
+        if repeatable:
+            return cls(CallState.NOT_CHARGED, clean(detail), "repeat")
+        return cls(CallState.UNKNOWN, clean(detail), "fail", code="outcome_unknown")
+
+
+def clean(text: str, most_characters: int = 2_000) -> str:
+    """A text from outside as every database takes it: no NUL, no half characters, not endless."""
+    return text.replace("\x00", "").encode(errors="replace").decode()[:most_characters]
 
 
 async def settle_call(job: JobRow, settlement: Settlement, worker: "Worker") -> None:
@@ -78,31 +83,41 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: "Worker") -> 
     def _move_on(current: JobRow, writes: Writes) -> None:
         match settlement.job:
             case "release":
-                move_job(
-                    writes,
-                    current,
-                    Trigger.RELEASE,
-                    at=now,
-                    event_id=event_id,
-                    reason=settlement.detail,
-                    not_before=settlement.not_before,
-                    wake_at=(settlement.not_before or now) + QUEUED_PATIENCE,
-                )
+                _release(current, settlement.not_before or now, writes)
+            case "repeat" if current.lost_calls + 1 < MAX_REPEATS:
+                wait = timedelta(seconds=REPEAT_BACKOFF.after(current.lost_calls + 1))
+                _release(current.changed(lost_calls=current.lost_calls + 1), now + wait, writes)
+            case "repeat":
+                _fail(current, "provider_failing", writes)
             case "fail":
-                move_job(
-                    writes,
-                    current,
-                    Trigger.FAIL,
-                    at=now,
-                    event_id=event_id,
-                    reason=settlement.code,
-                    error=error_facts(
-                        settlement.code or "failed", _advice(settlement), detail=settlement.detail
-                    ),
-                    data={"code": settlement.code},
-                )
+                _fail(current, settlement.code or "failed", writes)
             case _ as never:
                 assert_never(never)
+
+    def _release(current: JobRow, not_before: datetime, writes: Writes) -> None:
+        move_job(
+            writes,
+            current,
+            Trigger.RELEASE,
+            at=now,
+            event_id=event_id,
+            reason=settlement.detail,
+            not_before=not_before,
+            wake_at=not_before + patience(1),
+        )
+
+    def _fail(current: JobRow, code: str, writes: Writes) -> None:
+        error = error_facts(code, _advice(code, settlement.detail), detail=settlement.detail)
+        move_job(
+            writes,
+            current,
+            Trigger.FAIL,
+            at=now,
+            event_id=event_id,
+            reason=code,
+            error=error,
+            data={"code": code},
+        )
 
     await worker.journal.record(Step("settle_call", decide, (job_key(job.id), call_key)))
     log.info(
@@ -114,17 +129,19 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: "Worker") -> 
     )
 
 
-def _advice(settlement: Settlement) -> str:
-    if settlement.call is CallState.UNKNOWN:
-        return (
-            "The provider was asked but its answer was lost: the picture may have been charged and"
-            " cannot be fetched. It was not asked again. Retry the job to pay for another try."
-        )
-    if settlement.code == "moderated":
-        return "The provider refused the prompt. Nothing was charged. Change the prompt."
-    if settlement.code == "provider_failing":
-        return (
-            f"The provider failed {MAX_REPEATS} times: {settlement.detail}. Nothing was charged."
-            " Retry the job, or change the prompt."
-        )
-    return f"The provider refused the request: {settlement.detail}. Nothing was charged."
+def _advice(code: str, detail: str) -> str:
+    match code:
+        case "outcome_unknown":
+            return (
+                "The provider was asked but its answer was lost: the picture may have been charged"
+                " and cannot be fetched. It was not asked again. Retry the job to pay for another"
+                " try."
+            )
+        case "moderated":
+            return "The provider refused the prompt. Nothing was charged. Change the prompt."
+        case "provider_failing":
+            return (
+                f"The provider lost its answer {MAX_REPEATS} times: {detail}. Nothing was charged."
+                " Retry the job, or change the prompt."
+            )
+    return f"The provider refused the request: {detail}. Nothing was charged."

@@ -8,10 +8,13 @@ import hashlib
 from decimal import Decimal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adapters.errors import KeyTaken, NoSuchObject
 from adapters.ports import BlobStore, Painting
+
+log = structlog.get_logger(__name__)
 
 EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
@@ -95,8 +98,12 @@ async def load_manifest(key: str, blobs: BlobStore) -> Manifest:
 
 
 async def find_manifest(job_id: UUID, attempt: int, blobs: BlobStore) -> Manifest | None:
-    """The staged result of an attempt, if it got that far."""
+    """The staged result of an attempt, if it got that far and can be read."""
+    key = manifest_key(job_id, attempt)
     try:
-        return await load_manifest(manifest_key(job_id, attempt), blobs)
+        return await load_manifest(key, blobs)
     except NoSuchObject:
+        return None
+    except ValidationError:
+        log.error("manifest_unreadable", key=key, meaning="its bytes are kept, but not used")
         return None

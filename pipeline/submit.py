@@ -22,7 +22,7 @@ from pipeline.errors import (
     UnknownStyle,
 )
 from pipeline.journal import Journal
-from pipeline.move import QUEUED_PATIENCE, job_event, job_key
+from pipeline.move import job_event, job_key, patience
 from schemas.events import EventType
 from schemas.prices import DOCUMENT_MODELS, DOCUMENT_SECONDS
 from schemas.replies import CreateImageJobResponse
@@ -151,7 +151,7 @@ def _new_job(
         kind="generate",
         state=INITIAL,
         version=1,
-        wake_at=now + QUEUED_PATIENCE,
+        wake_at=now + patience(1),
         stage=INITIAL,
         quality=request.quality.value,
         is_draft=request.quality is Quality.DRAFT,
@@ -184,7 +184,8 @@ def _adopt_draft(look: Look, writes: Writes, final: JobRow, at: datetime, event_
     if draft.final_job_id is not None:
         raise DraftNotUsable(draft_id, f"its final is job {draft.final_job_id} already")
     if final.blog_id not in (None, draft.blog_id):
-        raise DraftNotUsable(draft_id, f"it belongs to blog {draft.blog_id}")
+        owner = f"blog {draft.blog_id}" if draft.blog_id is not None else "no blog"
+        raise DraftNotUsable(draft_id, f"it belongs to {owner}, not to blog {final.blog_id}")
     approved = draft.changed(final_job_id=final.id, version=draft.version + 1)
     writes.update(approved, draft.id)
     writes.insert(job_event(approved, at=at, event_id=event_id, kind=EventType.DRAFT_APPROVED))

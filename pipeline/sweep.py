@@ -1,32 +1,39 @@
 """The sweep: see to it that no job is ever stuck. Reads what is due, rescues it, sends the unsent.
 
-Two sweeps at once do no harm: every rescue decides again under the job's lock.
+Two sweeps at once do no harm: every rescue decides again under the job's lock. One row that cannot
+be rescued is put off and holds up no other.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 
-from adapters.errors import BlobStoreUnavailable, Unavailable
+from adapters.errors import BlobStoreUnavailable, StoreUnavailable, Unavailable
 from adapters.store import reads
-from pipeline.finish import UNLEASED_PATIENCE, receive
+from pipeline.finish import receive
 from pipeline.generate import Worker
 from pipeline.journal import JournalClosed
-from pipeline.move import QUEUED_PATIENCE, JobMoved, error_facts, job_key, move_job
+from pipeline.move import JobMoved, error_facts, job_key, move_job, patience
 from pipeline.relay import Relay
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import find_manifest
-from schemas.step import Look, Step, Writes
-from schemas.tables import CallState, Job, JobRow, ProviderCall
-from states.table import State, Trigger
+from schemas.step import Look, RowKey, Step, Writes
+from schemas.tables import CallState, Job, JobRow, ProviderCall, ProviderCallRow
+from states.table import OPEN, State, Trigger
 
 log = structlog.get_logger(__name__)
 
 # Younger unpublished events are still in the hands of a relay.
 PUBLISH_PATIENCE = timedelta(seconds=10)
-AT_ONCE = 1_000
+# How long a row that could not be rescued is left alone.
+PUT_OFF = timedelta(minutes=1)
+READ_AT_ONCE = 1_000
+# So many rescues share their commits.
+RESCUED_AT_ONCE = 64
 MAX_RESUMES = 5
 
 
@@ -44,19 +51,18 @@ class Sweep:
             await self.once()
 
     async def once(self) -> None:
-        """One round: rescue what is due, settle overdue calls, send what is unsent."""
-        journal = self.worker.journal
-        try:
-            now = journal.now()
-            for job in await journal.read(reads.due_jobs, now, AT_ONCE):
-                await self._rescue(job, now)
-            for call in await journal.read(reads.overdue_calls, now, AT_ONCE):
-                await self._settle_overdue(call, now)
-            await self._send_unsent(now - PUBLISH_PATIENCE)
-        except (Unavailable, JournalClosed) as exc:
-            log.warning("sweep_interrupted", error=str(exc))
-        except Exception:
-            log.exception("sweep_failed")
+        """One round: rescue what is due, settle overdue calls, send what is unsent.
+
+        Each part is done whatever became of the parts before it.
+        """
+        now = self.worker.journal.now()
+        for part in (self._rescue_due, self._settle_overdue_calls, self._send_unsent_rows):
+            try:
+                await part(now)
+            except (Unavailable, JournalClosed) as exc:
+                log.warning("sweep_interrupted", part=part.__name__, error=str(exc))
+            except Exception:
+                log.exception("sweep_failed", part=part.__name__)
 
     async def take_over(self) -> None:
         """At the start of a process that is alone on its database: nobody holds any lease.
@@ -66,12 +72,34 @@ class Sweep:
         """
         journal = self.worker.journal
         now = journal.now()
-        for job in await journal.read(reads.working_jobs):
-            await self._rescue(job, now, alone=True)
+        jobs = await journal.read(reads.working_jobs)
+        await self._all(self._rescue(job, now, alone=True) for job in jobs)
         await self._send_unsent(now)
 
+    async def _rescue_due(self, now: datetime) -> None:
+        jobs = await self.worker.journal.read(reads.due_jobs, now, READ_AT_ONCE)
+        # A job that somebody may have paid for comes before one that only waits.
+        working_first = sorted(jobs, key=lambda job: job.state is State.QUEUED)
+        await self._all(self._rescue(job, now) for job in working_first)
+
+    async def _settle_overdue_calls(self, now: datetime) -> None:
+        calls = await self.worker.journal.read(reads.overdue_calls, now, READ_AT_ONCE)
+        await self._all(self._settle_overdue(call, now) for call in calls)
+
+    async def _send_unsent_rows(self, now: datetime) -> None:
+        await self._send_unsent(now - PUBLISH_PATIENCE)
+
+    async def _all(self, rescues: Iterable[Awaitable[None]]) -> None:
+        limit = asyncio.Semaphore(RESCUED_AT_ONCE)
+
+        async def bounded(rescue: Awaitable[None]) -> None:
+            async with limit:
+                await rescue
+
+        await asyncio.gather(*(bounded(rescue) for rescue in rescues))
+
     async def _rescue(self, job: Job, now: datetime, *, alone: bool = False) -> None:
-        try:
+        async def rescue() -> None:
             match job.state:
                 case State.QUEUED:
                     await self._send_again(job.id, now)
@@ -81,10 +109,46 @@ class Sweep:
                     await self._resume(job.id, now, alone=alone)
                 case _:
                     log.warning("due_job_at_rest", job_id=str(job.id), state=job.state.value)
+
+        await self._or_put_off(rescue, job_key(job.id), now)
+
+    async def _settle_overdue(self, call: ProviderCall, now: datetime) -> None:
+        """An open call is settled when it is due, whatever has become of its job."""
+
+        async def settle() -> None:
+            job = await self.worker.journal.read(reads.job, call.tenant, call.job_id)
+            if job is not None and not await self._salvage(call.job_id, call.attempt):
+                asked = _row(job).changed(attempt=call.attempt)
+                await self._settle_lost(asked, "no answer was stored before the lease ended")
+
+        key = RowKey(ProviderCallRow, (call.job_id, call.attempt))
+        await self._or_put_off(settle, key, now)
+
+    async def _or_put_off(
+        self, rescue: Callable[[], Awaitable[None]], key: RowKey, now: datetime
+    ) -> None:
+        """Rescue one row; when that fails put it off, so that it is not first for ever."""
+        try:
+            await rescue()
         except JobMoved as exc:
-            log.info("rescue_not_needed", job_id=str(job.id), reason=str(exc))
+            log.info("rescue_not_needed", job_id=str(key.key[0]), reason=str(exc))
+        except (StoreUnavailable, JournalClosed):
+            raise
         except BlobStoreUnavailable as exc:
-            log.warning("rescue_postponed", job_id=str(job.id), error=str(exc))
+            log.warning("rescue_postponed", job_id=str(key.key[0]), error=str(exc))
+        except Exception:
+            log.exception("rescue_failed", job_id=str(key.key[0]))
+            await self._put_off(key, now + PUT_OFF)
+
+    async def _put_off(self, key: RowKey, until: datetime) -> None:
+        def decide(look: Look, writes: Writes) -> None:
+            row = look.get(key.row, *key.key)
+            if isinstance(row, JobRow) and row.state in OPEN:
+                writes.update(row.changed(wake_at=until), *key.key)
+            elif isinstance(row, ProviderCallRow) and row.due_at is not None:
+                writes.update(row.changed(due_at=until), *key.key)
+
+        await self.worker.journal.record(Step("put_off", decide, (key,)))
 
     async def _rescue_running(self, job: Job, now: datetime) -> None:
         """The worker is gone: take its staged result, or settle what can be known of its call."""
@@ -93,11 +157,10 @@ class Sweep:
         call = await self.worker.journal.read(reads.call, job.tenant, job.id, job.attempt)
         if call is None:  # nobody was asked, so nothing can have been charged
             await settle_call(_row(job), Settlement.busy("no call was made", now), self.worker)
-            return
-        if call.state is CallState.ACCEPTED:
+        elif call.state is CallState.ACCEPTED:
             await self._send_again(job.id, now)
-            return
-        await self._settle_lost(_row(job), "the worker died before an answer was stored", now)
+        else:
+            await self._settle_lost(_row(job), "the worker died before an answer was stored")
 
     async def _salvage(self, job_id: UUID, attempt: int) -> bool:
         manifest = await find_manifest(job_id, attempt, self.worker.blobs)
@@ -109,25 +172,10 @@ class Sweep:
         log.info("result_salvaged", job_id=str(job_id), attempt=attempt)
         return True
 
-    async def _settle_overdue(self, call: ProviderCall, now: datetime) -> None:
-        """An open call is settled when it is due, whatever has become of its job."""
-        job = await self.worker.journal.read(reads.job, call.tenant, call.job_id)
-        if job is None:
-            return
-        try:
-            if not await self._salvage(call.job_id, call.attempt):
-                asked = _row(job).changed(attempt=call.attempt)
-                await self._settle_lost(asked, "no answer was stored before the lease ended", now)
-        except JobMoved as exc:
-            log.info("late_result_kept", job_id=str(call.job_id), reason=str(exc))
-        except BlobStoreUnavailable as exc:
-            log.warning("settlement_postponed", job_id=str(call.job_id), error=str(exc))
-
-    async def _settle_lost(self, job: JobRow, reason: str, now: datetime) -> None:
+    async def _settle_lost(self, job: JobRow, reason: str) -> None:
         provider = self.worker.providers.by_name.get(job.provider)
         repeatable = provider is not None and provider.repeatable
-        settlement = Settlement.unknown(reason, repeatable=repeatable, attempt=1, now=now)
-        await settle_call(job, settlement, self.worker)
+        await settle_call(job, Settlement.unknown(reason, repeatable=repeatable), self.worker)
 
     async def _send_again(self, job_id: UUID, now: datetime) -> None:
         """Send a job to the queue under a new task name."""
@@ -136,14 +184,7 @@ class Sweep:
             job = look.get(JobRow, job_id)
             if job is None or job.wake_at is None or job.wake_at > now:
                 raise JobMoved(job, "the job moved on")
-            writes.update(
-                job.changed(
-                    dispatch=job.dispatch + 1,
-                    dispatched_to=None,
-                    wake_at=now + QUEUED_PATIENCE,
-                ),
-                job_id,
-            )
+            writes.update(_sent_again(job, now), job_id)
 
         await self.worker.journal.record(Step("send_again", decide, (job_key(job_id),)))
 
@@ -157,45 +198,49 @@ class Sweep:
                 raise JobMoved(job, "the job moved on")
             if not alone and (job.wake_at is None or job.wake_at > now):
                 raise JobMoved(job, "a worker is at it")
-            if job.resumes >= MAX_RESUMES and not alone:
-                move_job(
-                    writes,
-                    job,
-                    Trigger.FAIL,
-                    at=now,
-                    event_id=event_id,
-                    reason="processing_failed",
-                    error=error_facts(
-                        "processing_failed",
-                        f"The delivered picture could not be processed in {MAX_RESUMES} tries."
-                        " It was paid for; the delivered bytes are kept. Retry the job to process"
-                        " them again.",
-                        staged=job.staged,
-                    ),
-                    data={"code": "processing_failed"},
-                )
+            # Only a lease that ran out is a death; a job without one was just never taken up.
+            died = job.lease_token is not None and not alone
+            if died and job.resumes >= MAX_RESUMES:
+                _give_up(job, writes)
                 return
-            writes.update(
-                job.changed(
-                    dispatch=job.dispatch + 1,
-                    dispatched_to=None,
-                    # A restart of the whole program is not the job's failure.
-                    resumes=job.resumes + (0 if alone else 1),
-                    lease_token=None,
-                    lease_until=None,
-                    wake_at=now + UNLEASED_PATIENCE,
-                ),
-                job_id,
+            # A restart of the whole program is no failure of the job: its tries begin anew.
+            resumes = 0 if alone else job.resumes
+            free = _sent_again(job, now).changed(
+                lease_token=None, lease_until=None, resumes=resumes
+            )
+            writes.update(free, job_id)
+
+        def _give_up(job: JobRow, writes: Writes) -> None:
+            error = error_facts(
+                "processing_failed",
+                f"The delivered picture could not be processed in {MAX_RESUMES} tries. It was paid"
+                " for; the delivered bytes are kept. Retry the job to process them again.",
+                staged=job.staged,
+            )
+            move_job(
+                writes,
+                job,
+                Trigger.FAIL,
+                at=now,
+                event_id=event_id,
+                reason="processing_failed",
+                error=error,
+                data={"code": "processing_failed"},
             )
 
         await self.worker.journal.record(Step("resume", decide, (job_key(job_id),)))
 
     async def _send_unsent(self, events_before: datetime) -> None:
         journal = self.worker.journal
-        jobs = await journal.read(reads.unsent_jobs, self.incarnation, AT_ONCE)
+        jobs = await journal.read(reads.unsent_jobs, self.incarnation, READ_AT_ONCE)
         self.relay.offer_jobs(_row(job) for job in jobs if job.lease_token is None)
-        events = await journal.read(reads.unpublished_events, events_before, AT_ONCE)
+        events = await journal.read(reads.unpublished_events, events_before, READ_AT_ONCE)
         self.relay.offer_events(events)
+
+
+def _sent_again(job: JobRow, now: datetime) -> JobRow:
+    dispatch = job.dispatch + 1
+    return job.changed(dispatch=dispatch, dispatched_to=None, wake_at=now + patience(dispatch))
 
 
 def _row(job: Job) -> JobRow:

@@ -3,7 +3,8 @@
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -18,6 +19,21 @@ def _with_severity(
     return event
 
 
+class _Unbreakable:
+    """A stream whose reader may go away: no log line is worth a job."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def configure_logging(stream: TextIO | None = None, *, as_json: bool | None = None) -> None:
     """Send log events to *stream* (stderr); as JSON unless *stream* is a terminal."""
     stream = stream or sys.stderr
@@ -30,7 +46,10 @@ def configure_logging(stream: TextIO | None = None, *, as_json: bool | None = No
     last: list[Any] = (
         [
             _with_severity,
-            structlog.processors.dict_tracebacks,
+            # Locals may hold prompts and keys.
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(),
         ]
         if as_json
@@ -47,6 +66,6 @@ def configure_logging(stream: TextIO | None = None, *, as_json: bool | None = No
     structlog.configure(
         processors=shared + last,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unbreakable(stream))),
         cache_logger_on_first_use=False,
     )

@@ -30,7 +30,7 @@ from pipeline.generate import TimeBudgets, Worker, generate
 from pipeline.journal import Journal
 from pipeline.quarantine import quarantine
 from pipeline.relay import Relay
-from pipeline.settings import Settings
+from pipeline.settings import Misconfigured, Settings
 from pipeline.submit import Providers
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
@@ -55,7 +55,7 @@ class Limner:
 
     async def is_ready(self) -> bool:
         """Whether requests can be served: started, not stopping, and the database answers."""
-        if not self.ready:
+        if not self.ready or self.must_stop.is_set():
             return False
         try:
             return await self.journal.read(reads.alive)
@@ -96,6 +96,12 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
             default=settings.default_provider,
             stand_ins={"stability_ai": SKETCH} if world.alone else {},
         )
+        if settings.default_provider not in {*providers.by_name, *providers.stand_ins}:
+            known = ", ".join(sorted({*providers.by_name, *providers.stand_ins}))
+            raise Misconfigured(
+                f"default_provider: there is no provider {settings.default_provider!r};"
+                f" known: {known}"
+            )
         worker = Worker(
             journal=journal,
             clock=world.clock,
@@ -127,6 +133,9 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
         stack.push_async_callback(queue.drain, drain_seconds)
         sweeping = asyncio.create_task(sweep.run(), name="sweep")
         stack.push_async_callback(_ended, sweeping)
+        # None of these ends while the service runs; if one does, a new process is better.
+        for vital in (sweeping, *relay.vital, *journal.vital):
+            vital.add_done_callback(partial(_stop_without, must_stop))
 
         limner = Limner(
             settings, journal, world.ids, providers, blobs, worker, store, must_stop, ready=True
@@ -147,6 +156,12 @@ def _budgets(settings: Settings) -> TimeBudgets:
         lease=timedelta(seconds=times.lease_seconds),
         dispatch_deadline=timedelta(seconds=times.dispatch_deadline_seconds),
     )
+
+
+def _stop_without(must_stop: asyncio.Event, task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (exc := task.exception()) is not None:
+        log.error("vital_task_ended", task=task.get_name(), exc_info=exc)
+        must_stop.set()
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

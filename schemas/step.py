@@ -31,6 +31,7 @@ class RowKey(NamedTuple):
 class EventMark(NamedTuple):
     """An event that has left for the bus, and when."""
 
+    tenant: str
     stream_kind: str
     stream_id: str
     seq: int
@@ -40,11 +41,16 @@ class EventMark(NamedTuple):
 class Look:
     """The locked rows of a group, as the steps before this one left them."""
 
-    def __init__(self, rows: dict[RowKey, Row]) -> None:
+    def __init__(self, rows: dict[RowKey, Row], named: Iterable[RowKey]) -> None:
         self._rows = rows
+        self._named = set(named)
 
     def get(self, row: type[R], *key: Any) -> R | None:
         """Return the row, or None where the database has none. The step must have named it."""
+        if RowKey(row, key) not in self._named:
+            raise LookupError(
+                f"no step of this group named {row.__name__} {key}: nothing locked it"
+            )
         return self._rows.get(RowKey(row, key))  # type: ignore[return-value]  # the key names the type
 
     def put(self, key: RowKey, row: Row) -> None:

@@ -68,8 +68,14 @@ class LocalEventBus:
         return len(self._running)
 
     async def publish(self, events: Sequence[EventRow]) -> list[Exception | None]:
-        deliveries = [self._deliver_to_all(event) for event in events]
-        tasks = [task for of_one_event in deliveries for task in of_one_event]
+        deliveries: list[list[asyncio.Task[None]] | Exception] = []
+        for event in events:
+            try:
+                deliveries.append(self._deliver_to_all(event))
+            except ValueError as error:  # one that cannot travel holds up no other
+                log.error("event_unpublishable", event_id=str(event.event_id), exc_info=error)
+                deliveries.append(error)
+        tasks = [task for one in deliveries if isinstance(one, list) for task in one]
         if tasks:
             try:
                 await asyncio.wait(tasks)
@@ -77,7 +83,7 @@ class LocalEventBus:
                 for task in tasks:
                     task.cancel()
                 raise
-        return [_answer(of_one_event) for of_one_event in deliveries]
+        return [_answer(one) if isinstance(one, list) else one for one in deliveries]
 
     async def drain(self, timeout_seconds: float) -> None:
         """Start no delivery more, let the running ones end, then cancel what remains.

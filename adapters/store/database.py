@@ -51,10 +51,22 @@ def open_store(url: str, *, failpoints: Failpoints = NO_FAILPOINTS) -> AnyStore:
             parsed.set(drivername="postgresql").render_as_string(hide_password=False),
             failpoints=failpoints,
         )
-    raise ValueError(
-        f"the database URL begins with {parsed.drivername!r}; Limner knows sqlite:///PATH and"
-        " postgresql://USER@HOST/DATABASE"
-    )
+    raise ValueError(unknown_database(url))
+
+
+def unknown_database(url: str) -> str | None:
+    """Why *url* names no database that Limner can use; None for one that it can."""
+    known = "sqlite:///PATH and postgresql://USER@HOST/DATABASE"
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError:
+        return f"it is no URL; Limner knows {known}"
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        return f"it begins with {parsed.drivername!r}; Limner knows {known}"
+    pages = str(parsed.query.get("max_page_count", "1"))
+    if not pages.isdigit():
+        return f"max_page_count={pages!r} is no number"
+    return None
 
 
 async def migrate(url: str) -> None:
@@ -137,7 +149,7 @@ def _with_sqlite(url: URL, work: Callable[[sa.Connection], None], writes: bool) 
             path.parent.mkdir(parents=True, exist_ok=True)
         with engine.begin() as connection:
             work(connection)
-    except (OSError, sa.exc.OperationalError) as exc:
+    except (OSError, sa.exc.DatabaseError) as exc:
         raise StoreUnavailable(f"SQLite cannot open {path}: {exc}") from exc
     finally:
         engine.dispose()

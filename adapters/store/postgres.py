@@ -10,6 +10,7 @@ import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -64,36 +65,51 @@ class PostgresStore:
         return f"PostgreSQL {self._url.host}:{self._url.port or 5432}/{self._url.database}"
 
     async def commit(self, group: Sequence[Step[Any]]) -> list[Outcome]:
-        connection = await self._connected()
+        connection = await self._begun()
         try:
-            await connection.execute("BEGIN")
             outcomes = decide_group(group, await self._look(connection, group))
             batch = Batch(self._plans, [o.writes for o in outcomes if o.writes is not None])
             if not batch:
                 await connection.execute("ROLLBACK")
                 return outcomes
             await self._write(connection, batch)
-            ticket: str = await connection.fetchval("SELECT pg_current_xact_id()::text")
+            ticket, backend = await connection.fetchrow(
+                "SELECT pg_current_xact_id()::text, pg_backend_pid()"
+            )
             self._failpoints.passing("store.before_commit")
         except BaseException as exc:
             await self._abandon(connection, rolled_back=False)
             if isinstance(exc, _ASYNCPG_ERRORS):
                 raise _translated(exc) from exc
             raise
-        await self._finish(connection, ticket, outcomes)
+        await self._finish(connection, ticket, backend, outcomes)
         return outcomes
+
+    async def _begun(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A connection in a new transaction. Nothing was sent before, so a dead one is replaced."""
+        for last in (False, True):
+            connection = await self._connected()
+            try:
+                await connection.execute("BEGIN")
+            except _ASYNCPG_ERRORS as exc:
+                await self._abandon(connection, rolled_back=True)
+                if last or not _lost(exc):
+                    raise _translated(exc) from exc
+            else:
+                return connection
+        raise AssertionError("unreachable")
 
     async def _finish(
         self,
         connection: "asyncpg.Connection[asyncpg.Record]",
         ticket: str,
+        backend: int,
         outcomes: list[Outcome],
     ) -> None:
-        backend = connection.get_server_pid()
         try:
             status = await connection.execute("COMMIT")
             self._failpoints.passing("store.after_commit")
-        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError, CommitUnknown) as exc:
+        except (*_ASYNCPG_ERRORS, CommitUnknown) as exc:
             if isinstance(exc, asyncpg.PostgresError) and not _lost(exc):
                 await self._abandon(connection, rolled_back=True)
                 raise _translated(exc) from exc  # refused by the server, with a reply: no commit
@@ -134,8 +150,8 @@ class PostgresStore:
         try:
             async with AsyncSession(self._read_engine(), expire_on_commit=False) as session:
                 return await session.run_sync(query, *args, **kwargs)  # type: ignore[arg-type]  # sync_session is SQLModel's
-        except (OSError, DBAPIError, TimeoutError) as exc:
-            raise StoreUnavailable(f"PostgreSQL cannot be read: {exc}") from exc
+        except (OSError, DBAPIError, TimeoutError, PoolTimeout) as exc:
+            raise StoreUnavailable(f"PostgreSQL cannot be read: {type(exc).__name__}") from exc
 
     async def time(self) -> datetime:
         connection = await self._connected()
@@ -159,7 +175,7 @@ class PostgresStore:
         if self._connection is None or self._connection.is_closed():
             try:
                 self._connection = await connect(self._url)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            except (*_ASYNCPG_ERRORS, TimeoutError) as exc:
                 raise StoreUnavailable(f"PostgreSQL cannot be reached: {exc}") from exc
         return self._connection
 
@@ -168,7 +184,7 @@ class PostgresStore:
     ) -> None:
         """Leave no open transaction behind: roll back, or drop a connection that is of no use."""
         if not rolled_back:
-            with suppress(*_ASYNCPG_ERRORS):
+            with suppress(Exception):  # whatever it is, the connection is dropped
                 await connection.execute("ROLLBACK", timeout=CONNECT_TIMEOUT_SECONDS)
                 return
         connection.terminate()
@@ -181,7 +197,10 @@ class PostgresStore:
                 pool_size=self._read_connections,
                 pool_pre_ping=True,
                 isolation_level="AUTOCOMMIT",
-                connect_args={"timeout": CONNECT_TIMEOUT_SECONDS},
+                connect_args={
+                    "timeout": CONNECT_TIMEOUT_SECONDS,
+                    "command_timeout": STATEMENT_TIMEOUT_SECONDS,
+                },
             )
         return self._engine
 
@@ -189,7 +208,8 @@ class PostgresStore:
         self, connection: "asyncpg.Connection[asyncpg.Record]", group: Sequence[Step[Any]]
     ) -> Look:
         rows: dict[RowKey, Row] = {}
-        keys = self._plans.sorted_keys(key for s in group for key in (*s.keys, *s.shared))
+        named = [key for step in group for key in (*step.keys, *step.shared)]
+        keys = self._plans.sorted_keys(named)
         for row, wanted in keys.items():
             plan = self._plans.by_row[row]
             arrays = zip(*(plan.encode_key(key) for key in wanted), strict=True)
@@ -198,7 +218,7 @@ class PostgresStore:
             ):
                 found = plan.decode(record)
                 rows[RowKey(row, plan.key_of(found))] = found
-        return Look(rows)
+        return Look(rows, named)
 
     async def _write(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch) -> None:
         for row, rows in batch.inserts.items():
@@ -240,7 +260,13 @@ async def connect(url: URL) -> "asyncpg.Connection[asyncpg.Record]":
     )
 
 
-_ASYNCPG_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+# InternalClientError: the protocol was interrupted, as when the backend was ended under a query.
+_ASYNCPG_ERRORS = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 # 23505 unique, 40001 serialization, 40P01 deadlock, 55P03 lock not available
 _CONFLICT = frozenset({"23505", "40001", "40P01", "55P03"})
@@ -256,10 +282,12 @@ def _lost(exc: Exception) -> bool:
 
 def _translated(exc: Exception) -> Exception:
     state = getattr(exc, "sqlstate", None)
+    # Not str(exc): its DETAIL holds the row's values, and those hold prompts.
+    said = f"{type(exc).__name__} {getattr(exc, 'constraint_name', None) or ''}".strip()
     if state in _CONFLICT:
-        return StoreConflict(str(exc))
+        return StoreConflict(said)
     if state is not None and state.startswith(_REJECTED):
-        return StoreRejected(f"PostgreSQL refuses a row: {exc}")
+        return StoreRejected(f"PostgreSQL refuses a row: {said}")
     if isinstance(exc, asyncpg.InterfaceError) and isinstance(exc, ValueError):
-        return StoreRejected(f"asyncpg cannot send a value: {exc}")
-    return StoreUnavailable(f"PostgreSQL cannot write: {exc}")
+        return StoreRejected(f"asyncpg cannot send a value: {said}")
+    return StoreUnavailable(f"PostgreSQL cannot write: {said}")

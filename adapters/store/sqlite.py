@@ -5,6 +5,7 @@ simulations on `:memory:`).
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import StaticPool
 from sqlmodel import Session
 
@@ -67,6 +68,7 @@ class SqliteStore:
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="sqlite-reader")
         self._connection: sqlite3.Connection | None = None
         self._engine: sa.Engine | None = None
+        self._file: tuple[int, int] | None = None
         self._last_commit: tuple[str, list[Outcome]] | None = None
         self._commits = 0
 
@@ -91,10 +93,11 @@ class SqliteStore:
         self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         def run() -> T:
+            self._check_file()
             try:
                 with Session(self._read_engine(), expire_on_commit=False) as session:
                     return query(session, *args, **kwargs)
-            except OperationalError as exc:
+            except DatabaseError as exc:
                 raise StoreUnavailable(f"SQLite cannot read {self._database}: {exc.orig}") from exc
 
         return await self._run(self._readers, run)
@@ -140,6 +143,22 @@ class SqliteStore:
             self._connection = connection
         return self._connection
 
+    def _check_file(self) -> None:
+        """Refuse to go on in a file that was deleted or replaced: what is written there is lost."""
+        if self._database == MEMORY:
+            return
+        try:
+            found = os.stat(self._database)
+        except OSError as exc:
+            raise StoreUnavailable(f"SQLite's file {self._database} is gone: {exc}") from exc
+        present = (found.st_dev, found.st_ino)
+        if self._file is None:
+            self._file = present
+        elif self._file != present:
+            raise StoreUnavailable(
+                f"SQLite's file {self._database} is another one than at the start; restart Limner"
+            )
+
     def _read_engine(self) -> sa.Engine:
         if self._engine is None:
             if self._database == MEMORY:
@@ -161,6 +180,7 @@ class SqliteStore:
 
     def _commit(self, group: Sequence[Step[Any]]) -> list[Outcome]:
         ticket = str(self._commits + 1)
+        self._check_file()
         try:
             connection = self._connected()
             connection.execute("BEGIN IMMEDIATE")
@@ -180,6 +200,10 @@ class SqliteStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             raise _translated(exc, self._database) from exc
+        except (OverflowError, UnicodeEncodeError) as exc:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise StoreRejected(f"SQLite cannot hold a value: {type(exc).__name__}") from exc
         except BaseException:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
@@ -194,14 +218,15 @@ class SqliteStore:
 
     def _look(self, connection: sqlite3.Connection, group: Sequence[Step[Any]]) -> Look:
         rows: dict[RowKey, Row] = {}
-        keys = self._plans.sorted_keys(key for s in group for key in (*s.keys, *s.shared))
+        named = [key for step in group for key in (*step.keys, *step.shared)]
+        keys = self._plans.sorted_keys(named)
         for row, wanted in keys.items():
             plan, select = self._plans.by_row[row], self._sql[row][0]
             for key in wanted:
                 found = connection.execute(select, plan.encode_key(key)).fetchone()
                 if found is not None:
                     rows[RowKey(row, key)] = plan.decode(found)
-        return Look(rows)
+        return Look(rows, named)
 
     def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:
         for row, rows in batch.inserts.items():
@@ -212,7 +237,7 @@ class SqliteStore:
                 self._update(connection, row, list(rows.values()))
         if batch.published:
             encode_time = self._plans.by_row[EventRow].encoder("published_at")
-            marks = [(encode_time(mark.at), *mark[:3]) for mark in batch.published]
+            marks = [(encode_time(mark.at), *mark[:4]) for mark in batch.published]
             connection.executemany(SQLITE_PUBLISHED, marks)
 
     def _update(self, connection: sqlite3.Connection, row: type[Row], rows: list[Row]) -> None:

@@ -13,6 +13,7 @@ import pydantic_core
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import Dialect
 
+from adapters.errors import StoreRejected
 from schemas.step import EventMark, RowKey, Writes
 from schemas.tables import TABLES, EventRow
 from schemas.tables.row import Row
@@ -48,11 +49,17 @@ class TablePlan:
         self._key_encoders = [self.encoders[self.names.index(name)] for name in self.key_names]
 
     def encode(self, row: Row) -> list[Any]:
+        """A row's values as the driver takes them; `StoreRejected` for what it never could."""
         values = row.__dict__
-        return [
-            values[name] if encode is None else encode(values[name])
-            for name, encode in zip(self.names, self.encoders, strict=True)
-        ]
+        try:
+            return [
+                values[name] if encode is None else encode(values[name])
+                for name, encode in zip(self.names, self.encoders, strict=True)
+            ]
+        except (ValueError, TypeError, KeyError) as exc:
+            raise StoreRejected(
+                f"a value of {self.name} cannot be stored: {type(exc).__name__}"
+            ) from exc
 
     def encode_key(self, key: Sequence[Any]) -> list[Any]:
         return [
@@ -155,8 +162,8 @@ def sqlite_update(plan: TablePlan) -> str:
 CAS = "{t}version IN ({new} - 1, {new})"
 
 SQLITE_PUBLISHED = (
-    "UPDATE events SET published_at = ? WHERE stream_kind = ? AND stream_id = ? AND seq = ?"
-    " AND published_at IS NULL"
+    "UPDATE events SET published_at = ? WHERE tenant = ? AND stream_kind = ? AND stream_id = ?"
+    " AND seq = ? AND published_at IS NULL"
 )
 
 
@@ -202,8 +209,9 @@ def postgres_update(plan: TablePlan) -> str:
 
 POSTGRES_PUBLISHED = (
     "UPDATE events e SET published_at = m.at"
-    " FROM unnest($1::text[], $2::text[], $3::int4[], $4::timestamptz[]) AS m(kind, id, seq, at)"
-    " WHERE e.stream_kind = m.kind AND e.stream_id = m.id AND e.seq = m.seq"
+    " FROM unnest($1::text[], $2::text[], $3::text[], $4::int4[], $5::timestamptz[])"
+    " AS m(tenant, kind, id, seq, at)"
+    " WHERE e.tenant = m.tenant AND e.stream_kind = m.kind AND e.stream_id = m.id AND e.seq = m.seq"
     " AND e.published_at IS NULL"
 )
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from adapters.errors import AlreadyRunning, SchemaOutdated, Unavailable
-from pipeline.settings import Settings
+from pipeline.settings import Misconfigured, Settings
 from pipeline.telemetry import configure_logging
 
 
@@ -36,6 +36,9 @@ def started(command: Callable[[Settings], Awaitable[int]], **options: Any) -> No
             code = runner.run(_run(command, settings))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except Misconfigured as exc:
+        typer.echo(f"limner: {exc}", err=True)
+        raise typer.Exit(2) from None
     except AlreadyRunning as exc:
         _fail(f"{exc}. Stop it first, or choose another folder with --home.")
     # OSError: a home that is a file, or may not be written.

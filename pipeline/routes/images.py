@@ -3,17 +3,20 @@
 from typing import Annotated
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from adapters.errors import NoSuchObject
 from adapters.store import reads
 from pipeline.delete import delete_image
-from pipeline.errors import BlogIdsDisagree, NoSuchImage
+from pipeline.errors import BlogIdsDisagree, NoSuchImage, PictureMissing
 from pipeline.routes.dependencies import Running, Tenant
 from pipeline.submit import submit
 from pipeline.wiring import Limner
 from schemas.replies import CreateImageJobResponse
 from schemas.requests import ImageGenerationRequest, Name
 
+log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/api/v1/images", tags=["images"])
 
 Key = Annotated[
@@ -104,7 +107,12 @@ async def _content(
     }
     if _matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    return Response(await limner.blobs.get(key), media_type=content_type, headers=headers)
+    try:
+        data = await limner.blobs.get(key)
+    except NoSuchObject as exc:
+        log.error("picture_missing", image_id=str(image_id), key=key)
+        raise PictureMissing(image_id) from exc
+    return Response(data, media_type=content_type, headers=headers)
 
 
 def _matches(if_none_match: str | None, etag: str) -> bool:

@@ -34,7 +34,9 @@ class EventRow(Row):
 class Event(EventRow, table=True):
     __tablename__ = "events"
     __table_args__ = (
-        sa.UniqueConstraint("stream_kind", "stream_id", "seq", name="events_one_per_version"),
+        sa.UniqueConstraint(
+            "tenant", "stream_kind", "stream_id", "seq", name="events_one_per_version"
+        ),
         partial_index("events_unpublished", "occurred_at", where="published_at IS NULL"),
         {"sqlite_autoincrement": True},
     )

@@ -28,6 +28,8 @@ class JobRow(Row):
     dispatched_to: str | None = None
     # How often a paid result was taken up again after a death.
     resumes: int = 0
+    # How often in a row a free provider's answer was lost.
+    lost_calls: int = 0
     wake_at: datetime | None = None
     lease_until: datetime | None = None
     lease_token: str | None = None

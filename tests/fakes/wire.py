@@ -23,6 +23,12 @@ class Wire:
         self._tasks: set[asyncio.Task[None]] = set()
         self.cut: Cut | None = None
         self.cuts = 0
+        self.was_cut = asyncio.Event()
+        self._refuses = False
+
+    def refuse_after_cut(self) -> None:
+        """From the next cut on, take no connection any more."""
+        self._refuses = True
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -57,6 +63,9 @@ class Wire:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self._refuses and self.cuts:
+            writer.transport.abort()
+            return
         theirs, to_server = await self._connect()
         self._writers += [writer, to_server]
         back = asyncio.create_task(self._pump(theirs, writer))
@@ -67,6 +76,7 @@ class Wire:
                 if self.cut is not None and b"COMMIT\0" in data:
                     cut, self.cut = self.cut, None
                     self.cuts += 1
+                    self.was_cut.set()
                     back.cancel()
                     if cut is Cut.AFTER_ARRIVAL:
                         to_server.write(data)

@@ -1,8 +1,11 @@
 """One delivery of a task, whatever the provider, the pictures and the disk do."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,6 +23,7 @@ from adapters.store import reads
 from pipeline.cancel import cancel
 from pipeline.errors import CannotCancel, NoSuchJob
 from pipeline.staging import manifest_key
+from schemas.step import Step
 from schemas.tables import CallState
 from schemas.tasks import ImageTask
 from states.table import State
@@ -312,3 +316,91 @@ def test_equal_sendings_have_equal_names_and_others_do_not() -> None:
 def _clock(world: World) -> FakeClock:
     assert isinstance(world.clock, FakeClock)
     return world.clock
+
+
+async def test_a_known_answer_survives_a_database_that_is_away_for_a_while(
+    sqlite_url: str,
+) -> None:
+    """Not charged stays not charged: only the commit is repeated."""
+    async with world_on(sqlite_url) as world:
+        job_id = await world.submit()
+        path = Path(sqlite_url.removeprefix("sqlite:///"))
+
+        async def busy_without_database(_: PaintRequest) -> Painting:
+            os.rename(path, path.with_suffix(".away"))
+            raise ProviderBusy("429", timedelta(seconds=1))
+
+        world.provider.script.append(busy_without_database)
+        delivery = asyncio.create_task(world.deliver(job_id))
+        await _clock(world).sleeping()
+        os.rename(path.with_suffix(".away"), path)
+        while not delivery.done():
+            waiting = asyncio.create_task(_clock(world).sleeping())
+            await asyncio.wait({delivery, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            await _clock(world).advance(1)
+        job, call = await world.job(job_id), await world.call(job_id)
+        assert job.state is State.QUEUED
+        assert call is not None
+        assert call.state is CallState.NOT_CHARGED
+
+
+async def test_a_provider_text_that_no_database_takes_is_stored_cleaned(world: World) -> None:
+    job_id = await world.submit()
+    world.provider.script.append(raises(ProviderRefused("moderated", "un\x00safe \ud800")))
+    await world.deliver(job_id)
+    job = await world.job(job_id)
+    assert job.error is not None
+    assert (job.error["code"], job.error["details"]["detail"]) == ("moderated", "unsafe ?")
+
+
+async def test_a_retry_after_of_years_puts_the_job_off_for_an_hour(world: World) -> None:
+    job_id = await world.submit()
+    world.provider.script.append(raises(ProviderBusy("429", timedelta(days=3_000))))
+    await world.deliver(job_id)
+    assert (await world.job(job_id)).not_before == world.journal.now() + timedelta(hours=1)
+
+
+async def test_an_answer_without_a_picture_is_unknown(world: World) -> None:
+    job_id = await world.submit()
+
+    async def empty(_: PaintRequest) -> Painting:
+        return Painting((), "paid-1", COST)
+
+    world.provider.script.append(empty)
+    await world.deliver(job_id)
+    call = await world.call(job_id)
+    assert call is not None
+    assert call.state is CallState.UNKNOWN
+
+
+async def test_busy_answers_do_not_count_as_lost_ones(database_url: str) -> None:
+    async with world_on(database_url, repeatable=True) as world:
+        job_id = await world.submit()
+        world.provider.script += [raises(ProviderBusy("429", timedelta(0)))] * 30
+        for attempt in range(1, 31):
+            await world.deliver(job_id, attempt)
+        world.provider.script.append(raises(OutcomeUnknown("reset")))
+        await world.deliver(job_id, 31)
+        job = await world.job(job_id)
+        assert (job.state, job.lost_calls) == (State.QUEUED, 1)
+
+
+async def test_a_start_that_was_committed_too_late_asks_nobody(database_url: str) -> None:
+    async with world_on(database_url) as world:
+        job_id = await world.submit()
+        record = world.journal.record
+
+        async def slowly(step: Step[Any]) -> Any:
+            answer = await record(step)
+            if step.name == "start":
+                await _clock(world).advance(100)
+            return answer
+
+        world.journal.record = slowly  # type: ignore[method-assign]  # the commit takes long
+        await world.deliver(job_id)
+        job, call = await world.job(job_id), await world.call(job_id)
+        assert not world.provider.calls
+        assert job.state is State.QUEUED
+        assert call is not None
+        assert call.state is CallState.NOT_CHARGED

@@ -19,13 +19,13 @@ from adapters.ports import Backoff
 from adapters.store import reads
 from adapters.store.database import open_store
 from pipeline.journal import MAX_CONFLICTS, Journal, JournalClosed, JournalFull
-from pipeline.move import JobMoved, job_key
+from pipeline.move import JobMoved, job_event, job_key
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import BlogRow, JobRow
 from states.table import State, Trigger
 from tests.fakes.gate import GatedStore
 from tests.fakes.wire import Cut, Wire
-from tests.jobs import create, new_job, pull
+from tests.jobs import NOW, create, new_job, pull
 
 
 class Bench:
@@ -359,10 +359,79 @@ async def test_listeners_hear_of_exactly_what_was_committed(bench: Bench) -> Non
     assert [type(row).__name__ for row in rows] == ["JobRow", "EventRow"]
 
 
-async def test_a_step_with_an_unused_key_is_harmless(bench: Bench) -> None:
-    assert (
-        await bench.journal.record(
-            Step("look", lambda look, _: look.get(JobRow, uuid4()), (job_key(uuid4()),))
-        )
-        is None
+async def test_a_row_that_no_step_named_cannot_be_looked_at(bench: Bench) -> None:
+    step = Step("look", lambda look, _: look.get(JobRow, uuid4()), (job_key(uuid4()),))
+    with pytest.raises(LookupError, match="nothing locked it"):
+        await bench.journal.record(step)
+
+
+async def test_one_step_that_always_collides_with_what_is_stored_hurts_nobody_else(
+    bench: Bench,
+) -> None:
+    """A defect: its event's key is taken, however often the group is repeated from look."""
+    job = new_job()
+    await bench.journal.record(create(job))
+    again = job_event(job, at=NOW, event_id=uuid4())
+
+    def collide(_: Look, writes: Writes) -> None:
+        writes.insert(again)
+
+    first = await bench.hold()
+    others = [new_job() for _ in range(3)]
+    tasks = asleep(
+        *(create(other) for other in others), Step("collide", collide), journal=bench.journal
     )
+    await settled()
+    bench.gate.open()
+    answers = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert isinstance(answers[-1], StoreUnavailable)
+    assert answers[1:-1] == [other.id for other in others]
+
+
+async def test_a_value_that_no_database_holds_is_rejected_alone(bench: Bench) -> None:
+    first = await bench.hold()
+    good, bad = new_job(), new_job().changed(request={"prompt": "\ud800"})
+    large = new_job().changed(version=2**70)
+    tasks = asleep(create(bad), create(good), create(large), journal=bench.journal)
+    await settled()
+    bench.gate.open()
+    answers = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert [type(answer) for answer in answers[1:]] == [StoreRejected, UUID, StoreRejected]
+    assert await bench.job(good.id) is not None
+
+
+async def test_a_rejected_row_does_not_appear_in_the_error(bench: Bench) -> None:
+    secret = new_job(wake_at=None, request={"prompt": "SECRETPROMPT", "seed": 1})
+    with pytest.raises(StoreRejected) as caught:
+        await bench.journal.record(create(secret))
+    assert "SECRETPROMPT" not in str(caught.value)
+
+
+async def test_a_backend_that_is_ended_between_two_groups_costs_no_step(
+    postgres_url: str,
+) -> None:
+    other = await asyncpg.connect(postgres_url)
+    async with bench_on(postgres_url) as bench:
+        for _ in range(20):
+            await bench.journal.record(create(new_job()))
+            await other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'limner' AND datname = current_database()"
+            )
+    await other.close()
+
+
+async def test_a_journal_whose_database_never_comes_back_can_be_closed(
+    postgres_url: str,
+) -> None:
+    async with Wire(postgres_url) as wire:
+        bench = Bench(wire.url)
+        await bench.journal.start()
+        wire.cut = Cut.AFTER_ARRIVAL
+        wire.refuse_after_cut()
+        task = asyncio.create_task(bench.journal.record(create(new_job())))
+        await wire.was_cut.wait()
+        await bench.journal.close(within_seconds=0.2)
+        with pytest.raises(JournalClosed):
+            await task
+        await bench.store.close()

@@ -266,3 +266,71 @@ async def test_a_queue_that_is_down_leaves_the_job_to_the_sweep(database_url: st
         await world.sweep.once()
         await _all_linked(world, 1)
         assert (await world.job(job_id)).state is State.COMPLETED
+
+
+async def test_one_row_that_cannot_be_rescued_holds_up_no_other(database_url: str) -> None:
+    """A manifest of another release: its job goes its own way, and everybody else's goes on."""
+    async with world_on(database_url, repeatable=True) as world:
+        poisoned, good = await world.submit(), await world.submit()
+        await die_while_asking(world, poisoned, staged=False)
+        await die_while_asking(world, good, staged=True)
+        world.blobs.objects[f"jobs/{poisoned}/1/manifest.json"] = b'{"from": "the future"}'
+        await world.sweep.take_over()
+        assert (await world.job(poisoned)).state is State.QUEUED
+        assert (await world.job(good)).state is State.PROCESSING_RESULT
+
+
+async def test_a_row_whose_rescue_fails_is_put_off_and_comes_again(world: World) -> None:
+    poisoned, good = await world.submit(), await world.submit()
+    for job_id in (poisoned, good):
+        await die_while_asking(world, job_id, staged=True)
+    key = f"jobs/{poisoned}/1/manifest.json"
+
+    def broken(call: str, wanted: str) -> None:
+        if call == "get" and wanted == key:
+            raise RuntimeError("a defect")
+
+    world.blobs.trouble = broken
+    await later(world, 151)
+    assert (await world.job(good)).state is State.PROCESSING_RESULT
+    assert (await world.job(poisoned)).state is State.RUNNING
+    world.blobs.trouble = lambda call, wanted: None
+    await later(world, 61)
+    assert (await world.job(poisoned)).state is State.PROCESSING_RESULT
+
+
+async def test_a_paid_result_may_wait_in_a_long_queue(world: World) -> None:
+    """Only a worker's death counts against it, not the time that it waited for one."""
+    job_id = await world.submit()
+
+    def dies(_: bytes) -> None:
+        raise Unavailable("a worker process died")
+
+    world.pictures.trouble = dies
+    await world.deliver(job_id)
+    for _ in range(20):
+        await later(world, 9 * 3600)
+    job = await world.job(job_id)
+    assert (job.state, job.resumes) == (State.PROCESSING_RESULT, 0)
+
+
+async def test_the_patience_with_a_waiting_job_doubles(database_url: str) -> None:
+    async with world_on(database_url) as world:
+        job_id = await world.submit()
+        for _ in range(8 * 12):
+            await later(world, 5 * 60 + 1)
+        assert (await world.job(job_id)).dispatch == 6  # after 15, 45, 105, 225 and 465 min
+
+
+async def test_a_job_whose_provider_is_gone_fails_after_a_grace(database_url: str) -> None:
+    async with world_on(database_url) as world:
+        job_id = await world.submit()
+        world.worker.providers.by_name.clear()  # type: ignore[attr-defined]  # a dict here
+        await world.deliver(job_id)
+        assert (await world.job(job_id)).state is State.QUEUED
+        await later(world, 16 * 60)
+        await world.deliver(job_id)
+        job = await world.job(job_id)
+        assert job.state is State.FAILED
+        assert job.error is not None
+        assert job.error["code"] == "provider_not_configured"

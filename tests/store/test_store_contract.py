@@ -168,7 +168,7 @@ async def test_a_lost_reply_after_the_commit_is_settled_as_committed(
 async def test_events_are_marked_as_published_once(store: AnyStore) -> None:
     job = new_job()
     await store.commit([create(job)])
-    mark = EventMark("job", str(job.id), 1, NOW)
+    mark = EventMark("default", "job", str(job.id), 1, NOW)
 
     def publish(_: Look, writes: Writes) -> None:
         writes.published.append(mark)

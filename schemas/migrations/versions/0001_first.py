@@ -63,7 +63,9 @@ def upgrade() -> None:
         sa.Column("occurred_at", UTCDateTime(), nullable=False),
         sa.Column("published_at", UTCDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("position"),
-        sa.UniqueConstraint("stream_kind", "stream_id", "seq", name="events_one_per_version"),
+        sa.UniqueConstraint(
+            "tenant", "stream_kind", "stream_id", "seq", name="events_one_per_version"
+        ),
         sqlite_autoincrement=True,
     )
     op.create_index(
@@ -139,6 +141,7 @@ def upgrade() -> None:
         sa.Column("dispatch", sa.Integer(), nullable=False),
         sa.Column("dispatched_to", sa.String(), nullable=True),
         sa.Column("resumes", sa.Integer(), nullable=False),
+        sa.Column("lost_calls", sa.Integer(), nullable=False),
         sa.Column("wake_at", UTCDateTime(), nullable=True),
         sa.Column("lease_until", UTCDateTime(), nullable=True),
         sa.Column("lease_token", sa.String(), nullable=True),
