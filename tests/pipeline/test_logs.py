@@ -1,0 +1,41 @@
+"""Logs are for people and machines, and never for prompts."""
+
+import io
+import json
+
+import structlog
+
+from adapters.store import reads
+from pipeline.telemetry import configure_logging
+from tests.fakes.provider import raises
+from tests.world import TENANT, world_on
+
+CANARY = "CANARYPROMPT"
+
+
+async def test_no_prompt_ever_reaches_the_log(database_url: str) -> None:
+    stream = io.StringIO()
+    configure_logging(stream, as_json=True)
+    try:
+        async with world_on(database_url) as world:
+            job_id = await world.submit(prompt=CANARY, negative_prompt=CANARY)
+            world.provider.script.append(raises(RuntimeError("a defect")))
+            await world.deliver(job_id)
+            assert await world.store.read(reads.job, TENANT, job_id) is not None
+    finally:
+        structlog.reset_defaults()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert "provider_adapter_broken" in {line["message"] for line in lines}
+    assert {line["severity"] for line in lines} <= {"INFO", "WARNING", "ERROR"}
+    assert CANARY not in stream.getvalue()
+
+
+def test_a_log_whose_reader_is_gone_breaks_nothing() -> None:
+    stream = io.StringIO()
+    configure_logging(stream, as_json=True)
+    try:
+        stream.close()
+        structlog.get_logger("test").info("said_to_nobody")
+    finally:
+        structlog.reset_defaults()
+    assert stream.closed

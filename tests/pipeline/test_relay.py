@@ -1,0 +1,99 @@
+"""What was committed is sent, once the other side takes it; one bad row holds up no other."""
+
+import asyncio
+import sqlite3
+from datetime import datetime, timedelta
+
+from adapters.errors import ProviderBusy
+from adapters.store import reads
+from schemas.tables import EventRow
+from schemas.tasks import ImageTask
+from states.table import State
+from tests.fakes.clock import START, FakeClock
+from tests.fakes.provider import raises
+from tests.world import TENANT, World, world_on
+
+
+async def all_linked(world: World, blog_id: str, slots: int) -> None:
+    async with asyncio.timeout(20):
+        while len(await world.store.read(reads.slots, TENANT, blog_id)) < slots:
+            pass
+
+
+async def test_a_committed_job_goes_its_way_without_the_sweep(database_url: str) -> None:
+    async with world_on(database_url, run=True) as world:
+        job_id = await world.submit(blog_id="post")
+        await all_linked(world, "post", 1)
+        job = await world.job(job_id)
+        assert (job.state, job.dispatched_to) == (State.COMPLETED, world.queue.incarnation)
+
+
+async def test_every_event_that_left_is_marked(database_url: str) -> None:
+    async with world_on(database_url, run=True) as world:
+        await world.submit(blog_id="post")
+        await all_linked(world, "post", 1)
+        async with asyncio.timeout(20):
+            while await world.store.read(reads.unpublished_events, world.journal.now(), 10):
+                pass
+
+
+async def test_a_moment_is_told_to_the_queue_by_the_queues_own_clock(sqlite_url: str) -> None:
+    """This machine's clock runs an hour ahead of the database's."""
+    clock = FakeClock()
+    async with world_on(sqlite_url, clock=clock) as world:
+        told: list[datetime | None] = []
+
+        async def note(_: ImageTask, *, not_before: datetime | None = None) -> None:
+            told.append(not_before)
+
+        world.queue.create_image_generation_task = note  # type: ignore[method-assign]  # listens
+        clock.set_wall_clock(START + timedelta(hours=1))
+        world.journal._offset = timedelta(hours=-1)
+        job_id = await world.submit()
+        world.provider.script.append(raises(ProviderBusy("429", timedelta(seconds=30))))
+        await world.deliver(job_id)
+        assert (await world.job(job_id)).not_before == START + timedelta(seconds=30)
+        world.relay.start()
+        await world.sweep.take_over()
+        async with asyncio.timeout(10):
+            while not told:
+                await world.journal.read(reads.alive)
+        assert told == [START + timedelta(hours=1, seconds=30)]
+        await world.relay.stop()
+
+
+async def test_an_event_that_cannot_travel_holds_up_no_other(sqlite_url: str) -> None:
+    async with world_on(sqlite_url) as world:
+        for position in (1, 2):
+            await world.deliver(await world.submit(blog_id="post", position=position))
+        bad = await world.submit(blog_id="post", position=3)
+        await world.deliver(bad)
+        with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+            connection.execute(
+                "UPDATE events SET data = '{torn' WHERE type = 'image.job.completed'"
+                " AND stream_id = ?",
+                (str(bad),),
+            )
+        connection.close()
+        world.relay.start()
+        await world.sweep.take_over()
+        await all_linked(world, "post", 2)
+        await world.relay.stop()
+
+
+async def test_events_of_two_tenants_about_the_same_place_do_not_collide(
+    database_url: str,
+) -> None:
+    async with world_on(database_url) as world:
+        job_id = await world.submit(blog_id="post")
+        await world.deliver(job_id)
+        stored = (await world.history("job", str(job_id)))[-1]
+        mine = EventRow.of(**stored.model_dump())
+        theirs = mine.changed(tenant="other", event_id=world.worker.ids.new())
+        assert await world.bus.publish([mine, theirs]) == [None, None]
+        for tenant in (TENANT, "other"):
+            assert len(await world.store.read(reads.slots, tenant, "post")) == 1
+            history = await world.store.read(
+                reads.events_of_stream, tenant, "slot", "post/inline/1"
+            )
+            assert [event.seq for event in history] == [1]
