@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.providers.sketch.frame import Draw, Pen, Point, stencil
-from adapters.providers.sketch.land import EYE
+from adapters.providers.sketch.ground import EYE
 from adapters.providers.sketch.noise import Array
 from adapters.providers.sketch.palette import light
 from adapters.providers.sketch.subjects import Scene
@@ -13,21 +13,20 @@ from adapters.providers.sketch.subjects import Scene
 _DECK, _TOWER = 1.25, 4.4  # heights over the water
 _TOWERS = (0.16, 0.5, 0.84)  # where the towers stand along the bridge
 _PIECES = 16
+_ROPES = 64  # hanging from the cable
 
 
 def paint_bridge(canvas: Array, scene: Scene) -> None:
     """Piece by piece from the far end, so that the air lies between them."""
-    for flip, strength in ((-1.0, 0.28), (1.0, 1.0)):
-        for piece in reversed(range(_PIECES)):
-            _piece(canvas, scene, piece / _PIECES, (piece + 1) / _PIECES, flip, strength)
+    for flip, strength, pieces in ((-1.0, 0.28, _PIECES // 2), (1.0, 1.0, _PIECES)):
+        for piece in reversed(range(pieces)):
+            _piece(canvas, scene, piece / pieces, (piece + 1) / pieces, flip, strength)
 
 
 def _place(scene: Scene, s: float, aside: float) -> tuple[float, float]:
     """Ground position of a point along the bridge: x and z."""
-    near, far = np.array([scene.away * 5.2, 3.6]), np.array([scene.away * -16.0, 46.0])
     t = max(s, 0.0) ** 1.25
-    x, z = near + (far - near) * t
-    return float(x + aside), float(z)
+    return scene.away * (5.2 - 21.2 * t) + aside, 3.6 + 42.4 * t
 
 
 def _piece(
@@ -71,14 +70,12 @@ def _piece(
         )
 
     def ropes(pen: Pen) -> None:
-        steps = np.linspace(start, end, 5)
+        steps = np.linspace(start, end, 1 + round((end - start) * _ROPES)).tolist()
         for aside in sides:
-            cable = [at(float(s), aside, sag(float(s))) for s in steps]
+            cable = [at(s, aside, sag(s)) for s in steps]
             pen.line(*cable, width=0.055 / z)
             for s in steps[:-1]:
-                pen.line(
-                    at(float(s), aside, _DECK), at(float(s), aside, sag(float(s))), width=0.018 / z
-                )
+                pen.line(at(s, aside, _DECK), at(s, aside, sag(s)), width=0.018 / z)
 
     def tower(s: float) -> Draw:
         def draw(pen: Pen) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from adapters.providers.sketch.brief import Brief
-from adapters.providers.sketch.frame import Frame
-from adapters.providers.sketch.noise import Array, stream
+from adapters.providers.sketch.frame import Frame, blend, tint
+from adapters.providers.sketch.noise import Array, product, stream
 from adapters.providers.sketch.palette import Palette, light
 from adapters.providers.sketch.sky import Light
 
@@ -81,9 +81,12 @@ def _cover(low: Array, high: Array, count: int, first: int) -> Array:
 
 
 def _span(low: float, high: float, count: int, first: int) -> Array:
-    ends = np.array([[low], [high]], np.float32)
-    result: Array = _cover(ends[0], ends[1], count, first)[0]
-    return result
+    """The same for one span that begins in the first pixel and ends in the last, or beyond."""
+    inside = np.ones(count, np.float32)
+    inside[0] = min(first + 1, high) - max(first, low)
+    if count > 1:
+        inside[-1] = min(first + count, high) - (first + count - 1)
+    return inside
 
 
 def _tower(
@@ -164,16 +167,15 @@ def _box(
     down = _span(y0, y1, bottom - top, top) * np.float32(strength)
     across = _span(x0, x1, right - left, left)
     mask = down[:, None] * across[None, :]
-    part = canvas[top:bottom, left:right]
     if fade is None:
-        part += (colour - part) * mask[..., None]
+        blend(canvas, mask, colour, top, left)
         return
     # the air thickens towards the ground
     palette, near = fade
     rows = (np.arange(top, bottom, dtype=np.float32) - y0) / np.float32(0.34 * frame.unit)
-    air = (np.clip(rows, 0, 1) * np.float32(0.34 * (1 - 0.6 * near)))[:, None]
-    ramp = colour + (palette.haze - colour) * air
-    part += (ramp[:, None, :] - part) * mask[..., None]
+    air = np.clip(rows, 0, 1) * np.float32(0.34 * (1 - 0.6 * near))
+    ramp = colour[:, None] + np.multiply.outer(palette.haze - colour, air)
+    blend(canvas, mask, ramp[..., None], top, left)
 
 
 def _windows(
@@ -206,15 +208,14 @@ def _windows(
     lit = np.where(choice < share, 0.45 + 0.55 * (choice / max(share, 0.01)), 0).astype(np.float32)
     glass = (choice >= share).astype(np.float32)
     air = 0.14 + 0.86 * near**0.9
-    part = canvas[top:bottom, left:right]
     shine = palette.upper * 0.5 + palette.zenith * 0.3
-    dull = rows.T @ glass @ columns
-    part += (shine - part) * (dull * np.float32(0.22 * air))[..., None]
+    dull = product(rows.T, glass, columns)
+    blend(canvas, dull * np.float32(0.22 * air), shine, top, left)
     lamp = palette.lamp
     if brief.time == "neon":
         lamp = (palette.lamp, light("ffd9a0"), light("ff7ad8"))[int(float(d[11]) * 3)]
-    glow = rows.T @ lit @ columns
-    part += (lamp * np.float32(1.05) - part) * np.clip(glow * air, 0, 1)[..., None]
+    glow = product(rows.T, lit, columns)
+    blend(canvas, np.clip(glow * np.float32(air), 0, 1), lamp * np.float32(1.05), top, left)
 
 
 def _lamp(canvas: Array, frame: Frame, x: float, y: float, colour: Array) -> None:
@@ -226,4 +227,4 @@ def _lamp(canvas: Array, frame: Frame, x: float, y: float, colour: Array) -> Non
     dx = np.arange(left, right, dtype=np.float32) + 0.5 - x
     dy = np.arange(top, bottom, dtype=np.float32) + 0.5 - y
     spot = np.exp(-(dx[None, :] ** 2 + dy[:, None] ** 2) / radius**2)
-    canvas[top:bottom, left:right] += spot[..., None].astype(np.float32) * colour
+    canvas[:, top:bottom, left:right] += tint(spot.astype(np.float32), colour)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from adapters.providers.sketch.frame import Frame, shrink
+from adapters.providers.sketch.frame import Frame, thumbnail
 from adapters.providers.sketch.noise import Array, stream
 
 Corner = tuple[float, float]
@@ -16,7 +16,7 @@ Corner = tuple[float, float]
 def pixels(display: Array, frame: Frame) -> Array:
     """Large square pixels in few colours."""
     rows = min(frame.height, 120 if frame.aspect >= 1 else 160)
-    small = shrink(display, rows)
+    small = thumbnail(display, rows)
     few = _image(np.clip((small - 0.5) * 1.12 + 0.5, 0, 1))
     few = few.quantize(40, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB")
     return _array(few.resize((frame.width, frame.height), Image.Resampling.NEAREST))
@@ -32,7 +32,7 @@ def folded(display: Array, frame: Frame) -> Array:
 
 
 def _facets(display: Array, frame: Frame, rows: int, fold: float) -> Array:
-    small = shrink(display, 144)
+    small = thumbnail(display, 144)
     rng = stream("facets", str(rows))
     most = 2 * rows * 3
     jitter = (rng.random((rows + 3, most, 2)) - 0.5) * 0.72
@@ -60,7 +60,7 @@ def _facets(display: Array, frame: Frame, rows: int, fold: float) -> Array:
 
 def cubes(display: Array, frame: Frame) -> Array:
     """A field of cubes seen from a corner; each takes the colour of its place."""
-    small = shrink(display, 144)
+    small = thumbnail(display, 144)
     side = 1 / 44 / frame.scale
     wide, tall = side * 0.866, side * 0.5 * frame.scale
     columns = int(np.ceil(frame.half / wide)) + 2
@@ -85,7 +85,7 @@ def cubes(display: Array, frame: Frame) -> Array:
 
 def mosaic(display: Array, frame: Frame) -> Array:
     """Small glazed tiles with joints between."""
-    small = shrink(display, 144)
+    small = thumbnail(display, 144)
     side = 1 / 42
     columns = int(np.ceil(frame.half * frame.scale / side)) + 1
     rng = stream("mosaic", "shade")

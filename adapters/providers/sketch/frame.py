@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil, floor
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -80,35 +81,39 @@ def resize(plane: Array, frame: Frame) -> Array:
 
 
 def resize_colour(planes: Array, frame: Frame) -> Array:
-    """The same for an image of several channels (rows x columns x channels)."""
-    if planes.shape[:2] == (frame.height, frame.width):
+    """The same for an image of several channels (channels x rows x columns)."""
+    if planes.shape[1:] == (frame.height, frame.width):
         return planes.copy()
-    result = np.empty((frame.height, frame.width, planes.shape[2]), np.float32)
-    for channel in range(planes.shape[2]):
-        result[..., channel] = resize(planes[..., channel], frame)
-    return result
+    return np.stack([resize(plane, frame) for plane in planes])
 
 
 def shrink(canvas: Array, rows: int) -> Array:
     """Average a picture down to *rows* rows, for soft effects that need no detail."""
-    height, width = canvas.shape[:2]
-    columns = max(4, round(rows * width / height))
-    planes = [
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(canvas[..., c])).resize(
-                (columns, rows), Image.Resampling.BOX
-            )
-        )
-        for c in range(canvas.shape[2])
-    ]
-    return np.stack(planes, axis=-1)
+    height, width = canvas.shape[1:]
+    size = max(4, round(rows * width / height)), rows
+    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in canvas]
+    return np.stack([np.asarray(plane.resize(size, Image.Resampling.BOX)) for plane in planes])
+
+
+def thumbnail(display: Array, rows: int) -> Array:
+    """The same for a picture whose channels come last."""
+    return np.ascontiguousarray(np.moveaxis(shrink(np.moveaxis(display, -1, 0), rows), 0, -1))
+
+
+def tint(plane: Array, colour: Array) -> Array:
+    """*colour* at the strengths of *plane*: channels x the plane's shape."""
+    result: Array = np.multiply.outer(colour, plane)
+    return result
 
 
 def blend(canvas: Array, mask: Array, colour: Array, top: int = 0, left: int = 0) -> None:
-    """Lay *colour* over a part of the canvas, as far as *mask* covers."""
+    """Lay *colour* over a part of the canvas, as far as *mask* covers.
+
+    The canvas is channels x rows x columns; *colour* is one for all, or has the mask's shape.
+    """
     rows, columns = mask.shape
-    part = canvas[top : top + rows, left : left + columns]
-    part += (colour - part) * mask[..., None]
+    part = canvas[:, top : top + rows, left : left + columns]
+    part += ((colour if colour.ndim > 1 else colour[:, None, None]) - part) * mask
 
 
 @dataclass(frozen=True)
@@ -123,12 +128,6 @@ class Stencil:
         if self.mask.size:
             mask = self.mask if strength == 1 else self.mask * np.float32(strength)
             blend(canvas, mask, colour, self.top, self.left)
-
-    def glow(self, canvas: Array, colour: Array, strength: float = 1.0) -> None:
-        if self.mask.size:
-            rows, columns = self.mask.shape
-            part = canvas[self.top : self.top + rows, self.left : self.left + columns]
-            part += self.mask[..., None] * (colour * np.float32(strength))
 
 
 Point = tuple[float, float]
@@ -166,10 +165,10 @@ def stencil(
     *box* bounds the shape in units: left, bottom, right, top.
     """
     x, y, unit = frame.px(u), frame.py(v), frame.unit
-    left = int(np.clip(np.floor(x + box[0] * unit) - 1, 0, frame.width))
-    right = int(np.clip(np.ceil(x + box[2] * unit) + 1, 0, frame.width))
-    top = int(np.clip(np.floor(y - box[3] * unit) - 1, 0, frame.height))
-    bottom = int(np.clip(np.ceil(y - box[1] * unit) + 1, 0, frame.height))
+    left = min(max(floor(x + box[0] * unit) - 1, 0), frame.width)
+    right = min(max(ceil(x + box[2] * unit) + 1, 0), frame.width)
+    top = min(max(floor(y - box[3] * unit) - 1, 0), frame.height)
+    bottom = min(max(ceil(y - box[1] * unit) + 1, 0), frame.height)
     if right <= left or bottom <= top:
         return Stencil(np.zeros((0, 0), np.float32), 0, 0)
     finer = 4 if frame.height >= 480 else 6  # a small picture has thinner lines to hold

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.providers.sketch.finish import soften
-from adapters.providers.sketch.frame import Frame, resize, shrink
+from adapters.providers.sketch.frame import Frame, resize, thumbnail
 from adapters.providers.sketch.noise import Array, field, smoothstep, stream
 
 _LINE_ROWS = 432  # outlines are found at this height, whatever the picture's size
@@ -14,7 +14,7 @@ _WEIGHTS = np.array([0.30, 0.59, 0.11], np.float32)
 
 def edges(display: Array, frame: Frame, gain: float) -> Array:
     """How much of an outline each pixel is, 0..1."""
-    small = shrink(display, min(_LINE_ROWS, frame.height))
+    small = thumbnail(display, min(_LINE_ROWS, frame.height))
     planes = np.sqrt(np.clip(small, 0, 1))
     down = np.abs(np.diff(planes, axis=0, prepend=planes[:1])).max(axis=2)
     across = np.abs(np.diff(planes, axis=1, prepend=planes[:, :1])).max(axis=2)

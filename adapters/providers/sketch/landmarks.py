@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.providers.sketch.frame import Draw, Pen, Point, Stencil, stencil
-from adapters.providers.sketch.land import Ground
+from adapters.providers.sketch.frame import Draw, Pen, Point, Stencil, stencil, tint
+from adapters.providers.sketch.ground import Ground
 from adapters.providers.sketch.noise import Array, smoothstep, stream
 from adapters.providers.sketch.palette import light
 from adapters.providers.sketch.subjects import Scene
@@ -18,8 +18,8 @@ def shaded(scene: Scene, shape: Stencil, u: float, width: float, colour: Array) 
     columns = np.arange(shape.mask.shape[1], dtype=np.float32) + shape.left + 0.5
     across = np.clip((columns - scene.frame.px(u)) / np.float32(scene.frame.unit * width), -1, 1)
     turn = np.clip(0.58 - 0.46 * across * np.float32(scene.away), 0.1, 1)
-    tint = scene.shade + (scene.lit - scene.shade) * turn[:, None]
-    result: Array = (colour * tint * 1.15)[None, :, :]
+    lit = scene.shade + (scene.lit - scene.shade) * turn[:, None]
+    result: Array = (colour * lit * 1.15).T[:, None, :]
     return result
 
 
@@ -39,7 +39,7 @@ def shine(
     dy = (np.arange(top, bottom, dtype=np.float32) + 0.5 - y) / np.float32(radius * frame.unit)
     distance = dx[None, :] ** 2 + dy[:, None] ** 2
     spot = np.exp(-distance * 6) + 0.35 * np.exp(-distance * 0.9) * smoothstep(9, 4, distance)
-    canvas[top:bottom, left:right] += (spot * np.float32(power))[..., None] * colour
+    canvas[:, top:bottom, left:right] += tint(spot * np.float32(power), colour)
 
 
 def paint_cabin(canvas: Array, scene: Scene, ground: Ground) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.providers.sketch.frame import Draw, Pen, resize, stencil
-from adapters.providers.sketch.land import EYE
+from adapters.providers.sketch.fractals import fractal
+from adapters.providers.sketch.frame import Draw, Pen, resize, stencil, tint
+from adapters.providers.sketch.ground import EYE, project
 from adapters.providers.sketch.landmarks import lamps_on, shaded, shine
-from adapters.providers.sketch.noise import Array, fractal, smoothstep, stream, texture
+from adapters.providers.sketch.noise import Array, smoothstep, stream, texture
 from adapters.providers.sketch.palette import light
-from adapters.providers.sketch.slices import Slices, lay, widen
+from adapters.providers.sketch.slices import lay, look
 from adapters.providers.sketch.subjects import Scene
 
 
@@ -119,7 +120,7 @@ def _beam(canvas: Array, scene: Scene, u: float, v: float) -> None:
         tilt = dy + along * np.float32(0.06 * way * scene.away)
         width = np.clip(along, 0, None) * np.float32(0.085) + np.float32(0.006)
         ray = np.exp(-((tilt / width) ** 2)) * np.exp(-along / np.float32(0.7)) * (along > 0)
-        canvas += (resize((ray * power).astype(np.float32), frame))[..., None] * light("ffe9b0")
+        canvas += tint(resize((ray * power).astype(np.float32), frame), light("ffe9b0"))
 
 
 def _cape(canvas: Array, scene: Scene, side: float) -> tuple[float, float, float]:
@@ -128,7 +129,7 @@ def _cape(canvas: Array, scene: Scene, side: float) -> tuple[float, float, float
     tile = texture(rng)
     where = rng.random(4, dtype=np.float32)
     frame = scene.frame
-    columns = max(24, round(frame.columns * 2.2 * frame.half))
+    columns = frame.width * (2 if frame.slices > 300 else 1)
     u = ((np.arange(columns, dtype=np.float32) + 0.5) / columns - 0.5) * np.float32(2 * frame.half)
     distance = np.geomspace(2.1, 9.0, 60 + frame.slices // 5).astype(np.float32)
     z = distance[:, None]
@@ -150,35 +151,34 @@ def _cape(canvas: Array, scene: Scene, side: float) -> tuple[float, float, float
     facing = np.clip(
         (-slope_x * sunny * 0.8 + 0.5 + slope_z * 0.25) / np.sqrt(1 + slope_x**2 + slope_z**2), 0, 1
     )
-    stone, grass = light("6a625e"), light("5f7142")
-    top = (
-        smoothstep(0.45, 0.75, height + 0.1 * rock)
-        * (1 - smoothstep(0.5, 1.3, np.hypot(slope_x, slope_z)))
-    )[..., None]
-    albedo = stone * (1 + 0.2 * np.clip(rock, -2, 2))[..., None]
-    albedo += (grass - albedo) * top
-    if scene.brief.has("snow"):
-        albedo += (light("f4f6fa") - albedo) * np.clip(top * 1.3, 0, 1)
-    colour = albedo * (scene.palette.sun * (facing * 0.75)[..., None] + scene.palette.ambient * 0.6)
-    foam = np.exp(-((np.abs(height) / 0.035) ** 2)) * np.clip(0.6 + 0.5 * rock, 0, 1)
-    colour += (
-        (scene.palette.horizon * 0.5 + scene.palette.ambient * 0.5 - colour)
-        * foam[..., None]
-        * 0.75
-    )
-    air = (1 - np.exp(-z * 0.022))[..., None]
-    colour = colour + (scene.palette.haze - colour) * air
     solid = np.clip((height + 0.03) / 0.02, 0, 1)
-    tops = (
-        np.float32(scene.horizon)
-        + np.float32(frame.scale) * (np.float32(EYE) - np.maximum(height, 0)) / z
-    )
-    wide = frame.width * 2
-    lay(
-        canvas,
-        frame,
-        Slices(widen(tops, wide), widen(colour.astype(np.float32), wide), widen(solid, wide)),
-    )
+    tops = project(np.maximum(height, 0), z, scene.horizon, frame)
+    seen = look(tops, frame)
+    points = (seen.slice, seen.column)
+    steep = np.hypot(slope_x, slope_z)[points]
+    spots = (height[points], rock[points], steep, facing[points], distance[seen.slice])
+    lay(canvas, frame, seen, _rocks(scene, *spots), solid[points])
     row = int(np.argmin(np.abs(distance - foot_z)))
     column = int(np.argmin(np.abs(u - foot_u)))
     return float(foot_u), foot_z, float(height[row, column])
+
+
+def _rocks(
+    scene: Scene, height: Array, rock: Array, steep: Array, facing: Array, z: Array
+) -> Array:
+    """Colours of points on the cape: channels x points."""
+    palette = scene.palette
+    stone, grass = light("6a625e"), light("5f7142")
+    top = smoothstep(0.45, 0.75, height + 0.1 * rock) * (1 - smoothstep(0.5, 1.3, steep))
+    foam = np.exp(-((np.abs(height) / 0.035) ** 2)) * np.clip(0.6 + 0.5 * rock, 0, 1) * 0.75
+    spray = palette.horizon * 0.5 + palette.ambient * 0.5
+    air = 1 - np.exp(-z * 0.022)
+    rough = 1 + 0.2 * np.clip(rock, -2, 2)
+    colours = tint(rough.astype(np.float32), stone)
+    colours += (grass[:, None] - colours) * top
+    if scene.brief.has("snow"):
+        colours += (light("f4f6fa")[:, None] - colours) * np.clip(top * 1.3, 0, 1)
+    colours *= np.multiply.outer(palette.sun, facing * 0.75) + palette.ambient[:, None] * 0.6
+    colours += (spray[:, None] - colours) * foam
+    colours += (palette.haze[:, None] - colours) * air
+    return colours

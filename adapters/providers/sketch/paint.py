@@ -11,7 +11,8 @@ from adapters.providers.sketch.bridge import paint_bridge
 from adapters.providers.sketch.brief import Brief, read
 from adapters.providers.sketch.city import paint_city
 from adapters.providers.sketch.frame import Frame
-from adapters.providers.sketch.land import EYE, paint_land
+from adapters.providers.sketch.ground import EYE
+from adapters.providers.sketch.land import paint_land
 from adapters.providers.sketch.landmarks import paint_cabin, paint_windmill
 from adapters.providers.sketch.lighthouse import paint_lighthouse
 from adapters.providers.sketch.noise import Array, stream
@@ -23,7 +24,7 @@ from adapters.providers.sketch.water import paint_water
 from adapters.providers.sketch.weather import paint_weather
 
 # slices of a landscape and columns in one unit: the shapes are the same, their edges coarser
-_FINENESS = {"draft": (200, 320), "final": (520, 430)}
+_FINENESS = {"draft": (256, 320), "final": (520, 430)}
 
 
 def paint(sketch: Sketch) -> Image.Image:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters.providers.sketch.noise import Array, fractal, ridged, sample, smoothstep
+from adapters.providers.sketch.fractals import fractal, ridged
+from adapters.providers.sketch.noise import Array, sample, smoothstep
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,11 @@ def dunes(site: Site, tile: Array, where: Array) -> Array:
     lean = 0.5 if where[5] < 0.5 else -0.5
     phase = (x * lean + z * 0.62) * 0.155 + bend * 0.9 + small * 0.07 + where[2] * 20
     turn = phase - np.floor(phase)
-    # a long windward slope and a short lee slope that meet in a sharp crest
+    # a long windward slope and a short lee slope that meet in a sharp crest, rounder far away:
+    # one sharper than the slices are apart would look like a saw
     wind, lee = turn / 0.7, (1 - turn) / 0.3
-    crest = 0.5 * (wind + lee - np.sqrt((wind - lee) ** 2 + 0.004))
+    edge = 0.004 + 0.12 * smoothstep(9, 34, z)
+    crest = 0.5 * (wind + lee - np.sqrt((wind - lee) ** 2 + edge))
     crest = np.clip(crest, 0, 1) ** 1.25 * (1 - 0.8 * smoothstep(22, 48, z))
     size = 0.85 + 0.5 * sample(tile, z * 0.045 + 31, x * 0.03 + where[3] * 60)
     swell = sample(tile, z * 0.03 + where[4] * 60, x * 0.025)

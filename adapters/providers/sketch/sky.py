@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from adapters.providers.sketch.brief import Brief
-from adapters.providers.sketch.frame import Frame, blend, resize, resize_colour, splat
+from adapters.providers.sketch.fractals import fractal
+from adapters.providers.sketch.frame import Frame, blend, resize, resize_colour, splat, tint
 from adapters.providers.sketch.noise import (
     Array,
     field,
-    fractal,
     line,
     smoothstep,
     stream,
@@ -55,7 +55,7 @@ def paint_sky(
     """The whole frame as sky; below *horizon* it carries the horizon's colour on."""
     grid = frame.grid()
     soft = _gradient(palette, grid, horizon)
-    soft += _glow(brief, palette, grid, horizon, sun)[..., None] * palette.sun
+    soft += tint(_glow(brief, palette, grid, horizon, sun), palette.sun)
     if brief.has("milkyway"):
         soft += _milky_way(palette, grid, horizon, key)
     if brief.has("aurora"):
@@ -64,7 +64,7 @@ def paint_sky(
     if brief.has("clouds"):
         top = min(int(horizon * grid.height) + 1, grid.height)
         cover[:top], lit = _clouds(brief, palette, grid, horizon, sun, key)
-        soft[:top] += (lit - soft[:top]) * cover[:top, :, None]
+        blend(soft, cover[:top], lit)
     canvas = resize_colour(soft, frame)
     if brief.has("stars"):
         _stars(canvas, frame, horizon, cover, brief.time == "dusk", key)
@@ -84,8 +84,8 @@ def _gradient(palette: Palette, grid: Frame, horizon: float) -> Array:
     column = np.stack(
         [np.convolve(padded[:, c], kernel / kernel.sum(), "valid") for c in range(3)], -1
     )
-    square = (column * column).astype(np.float32)
-    return np.broadcast_to(square[:, None], (grid.height, grid.width, 3)).copy()
+    square = (column * column).astype(np.float32).T
+    return np.broadcast_to(square[..., None], (3, grid.height, grid.width)).copy()
 
 
 def _glow(brief: Brief, palette: Palette, grid: Frame, horizon: float, sun: Light) -> Array:
@@ -118,15 +118,13 @@ def _milky_way(palette: Palette, grid: Frame, horizon: float, key: str) -> Array
     core = np.clip(glow * (0.5 + 0.5 * dust), 0, 1)
     warm = light("ffd9c0") * 0.34
     cool = light("8f9cff") * 0.36
-    result: Array = ((glow * fade)[..., None] * cool + (core * fade)[..., None] * warm).astype(
-        np.float32
-    )
+    result: Array = (tint(glow * fade, cool) + tint(core * fade, warm)).astype(np.float32)
     return result
 
 
 def _aurora(grid: Frame, horizon: float, key: str) -> Array:
     rng = stream(key, "aurora")
-    total = np.zeros((grid.height, grid.width, 3), np.float32)
+    total = np.zeros((3, grid.height, grid.width), np.float32)
     hues = (light("3dffb0"), light("4ff0d0"), light("7a6bff"))
     violet = light("b45cff")
     for index in range(3):
@@ -142,8 +140,9 @@ def _aurora(grid: Frame, horizon: float, key: str) -> Array:
         curtain *= smoothstep(-0.035, 0.02, height)
         strength = np.clip(0.6 + 0.55 * patch, 0.0, 1.5) * np.clip(1 + 0.3 * rays, 0.25, 2)
         curtain *= strength[None, :] * (0.8, 0.34, 0.2)[index]
-        upper = np.clip(height / 0.36 - 0.1, 0, 0.8)[..., None]
-        total += curtain[..., None] * (hues[index] * (1 - upper) + violet * upper * 0.6)
+        upper = np.clip(height / 0.36 - 0.1, 0, 0.8) * curtain
+        curtain -= upper
+        total += tint(curtain, hues[index]) + tint(upper, violet * np.float32(0.6))
     return total
 
 
@@ -178,8 +177,8 @@ def _clouds(
     if heavy:
         low, high = palette.ambient * 0.62, palette.horizon * 0.95
     warmth = lit * (0.62 + 0.38 * near)
-    colour = low + (high - low) * warmth[..., None]
-    return cover * np.float32(0.93 if heavy else 0.86), colour.astype(np.float32)
+    colour = low[:, None, None] + tint(warmth.astype(np.float32), high - low)
+    return cover * np.float32(0.93 if heavy else 0.86), colour
 
 
 def sample_bend(tile: Array, y: Array, x: Array) -> Array:
@@ -206,12 +205,12 @@ def _stars(
     flux = flux * np.clip((horizon - v) / 0.3, 0, 1) * (frame.unit / 768) ** 2 * 2.6
     x, y = (u / (2 * frame.half) + 0.5) * frame.width, v * frame.height
     reach = np.float32(frame.unit / 1500)
-    for tint, part in ((light("ffe9d0"), warm), (light("c8d8ff"), 1 - warm)):
+    for hue, part in ((light("ffe9d0"), warm), (light("c8d8ff"), 1 - warm)):
         plane = np.zeros((frame.height, frame.width), np.float32)
         for dx, dy in ((-reach, 0), (reach, 0), (0, -reach), (0, reach)):
             plane += splat(frame, x + dx, y + dy, flux * part / 4)
         top = int(horizon * frame.height) + 1
-        canvas[:top] += plane[:top, :, None] * tint * 1.6
+        canvas[:, :top] += tint(plane[:top], hue * np.float32(1.6))
 
 
 def _disc(
@@ -245,7 +244,7 @@ def _disc(
     edge = -np.sqrt(np.clip(radius**2 - cross**2, 0, None)) * np.float32(sun.phase)
     lit = smoothstep(-0.12, 0.12, (along - edge) / np.float32(radius))
     face = (1.0 - 0.22 * smoothstep(0.0, 1.0, seas)) * (0.08 + 0.95 * lit)
-    colour = face[..., None] * (palette.sun * 0.6 + 0.45)
+    colour = tint(face, palette.sun * np.float32(0.6) + np.float32(0.45))
     shown = mask * np.clip(lit + 0.25, 0, 1)
-    part = canvas[top:bottom, left:right]
-    part += (np.maximum(colour, part) - part) * shown[..., None]
+    part = canvas[:, top:bottom, left:right]
+    blend(canvas, shown, np.maximum(colour, part), top, left)

@@ -21,7 +21,9 @@ Treatment = Callable[[Array, Frame], Array]
 def apply(display: Array, frame: Frame, style: str | None) -> Array:
     """The picture in the named style; no name, or one not known, leaves it as painted."""
     treatment = TREATMENTS.get(style or "photographic", _as_painted)
-    return np.clip(treatment(display, frame), 0, 1)
+    if treatment is _as_painted:
+        return display
+    return np.clip(treatment(np.ascontiguousarray(display), frame), 0, 1)
 
 
 def luminance(display: Array) -> Array:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adapters.providers.sketch.brief import Brief
-from adapters.providers.sketch.frame import Draw, Frame, Pen, Stencil, stencil
+from adapters.providers.sketch.frame import Draw, Frame, Pen, Stencil, blend, stencil
 from adapters.providers.sketch.noise import Array, stream
 from adapters.providers.sketch.palette import Palette, light
 from adapters.providers.sketch.sky import Light
@@ -140,11 +140,11 @@ def _balloon(
     whole = stencil(scene.frame, u, v, box, skin(1.0))
     if not whole.mask.size:
         return
-    body = np.empty((*whole.mask.shape, 3), np.float32)
-    body[:] = seen(cloth[0])
+    body = np.empty((3, *whole.mask.shape), np.float32)
+    body[:] = seen(cloth[0])[:, None, None]
     for k, code in ((0.86, cloth[1]), (0.58, cloth[0]), (0.22, cloth[1])):
         gore = stencil(scene.frame, u, v, box, skin(k))
-        body += (seen(code) - body) * gore.mask[..., None]
+        blend(body, gore.mask, seen(code))
     rows = (
         (np.arange(whole.mask.shape[0]) + whole.top + 0.5 - scene.frame.py(v))
         / scene.frame.unit
@@ -156,8 +156,8 @@ def _balloon(
         / r
     )
     turn = np.clip(0.62 - 0.42 * columns[None, :] * scene.away - 0.22 * rows[:, None], 0.22, 1.15)
-    shadow = haze * 0.35 * air
-    body = body * turn[..., None].astype(np.float32) + shadow
+    body *= turn.astype(np.float32)
+    body += (haze * 0.35 * air)[:, None, None]
     whole.lay(canvas, body)
     dark = light("5a4030") * (scene.lit * 0.6)
     stencil(scene.frame, u, v, box, basket).lay(canvas, dark + (haze - dark) * air)

@@ -1,18 +1,27 @@
-"""Trees in rows that stand on the ground's slices; without it forests and fields are bare."""
+"""The shapes of trees that stand in rows; without it forests and fields are bare."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from adapters.providers.sketch.noise import Array, fractal
+from adapters.providers.sketch.fractals import fractal
+from adapters.providers.sketch.noise import Array
 from adapters.providers.sketch.palette import light
 
 _CELLS = 512
 _LOBES = 4  # bumps in one crown
-_DETAILED = 15.0  # beyond this distance a crown is one tier
-_TIERS = (0.56, 0.8, 1.0)  # heights of a crown's front, middle and back
+_DETAILED = 15.0  # beyond this distance a crown is one tier, and so is a fir
+_CROWN = (0.56, 0.8, 1.0)  # heights of a crown's front, middle and back
+# skirts of branches of a near fir, front to back: tip, edge, half width, light
+_SKIRTS = (
+    (0.50, 0.04, 1.00, -0.12), (0.68, 0.21, 0.82, -0.05), (0.86, 0.39, 0.63, 0.03),
+    (1.00, 0.60, 0.42, 0.10),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,83 +34,97 @@ class Wood:
     share: float
     leaves: tuple[str, ...]
 
-    def tiers(self, z: float) -> tuple[int, ...]:
-        """Which tiers one row has at distance *z*, nearest first."""
-        return (2,) if self.conifer or z > _DETAILED else (0, 1, 2)
 
-
-@dataclass(slots=True)
-class _Row:
-    """The highest shape met so far at each column."""
-
-    height: Array
-    shade: Array  # 0 dark .. 1 lit
-    hue: Array
-
-    def raise_to(self, height: Array, shade: Array, hue: Array) -> None:
-        higher = height > self.height
-        self.height = np.where(higher, height, self.height)
-        self.shade = np.where(higher, shade, self.shade)
-        self.hue = np.where(higher, hue, self.hue)
-
-
-def row(
-    wood: Wood, rng: np.random.Generator, tile: Array, x: Array, z: float, toward: float
-) -> list[tuple[Array, Array]]:
-    """One row of trees at distance *z*: for each tier, nearest first, the height at each x and the
-    colour before light and air. Always draws the same number of values.
+def rows(
+    wood: Wood, rng: np.random.Generator, tile: Array, u: Array, distances: Array, toward: float
+) -> Iterator[list[tuple[Array, Array]]]:
+    """Rows of trees: for each tier of one, nearest first, the height at each u and the colour
+    (channels x columns) before light and air.
     """
-    draws = rng.random((5, _CELLS), dtype=np.float32)
-    lobes = rng.random((_CELLS, 3, _LOBES, 3), dtype=np.float32)
-    cell = np.floor(x / np.float32(wood.spacing)).astype(np.int64)
-    first = int(cell.min()) - 1
-    cells = np.arange(first, int(cell.max()) + 2)
+    draws = rng.random((distances.size, 5, _CELLS), dtype=np.float32)
+    table = np.stack([light(code) for code in wood.leaves]).T
+    most = int(np.ceil(distances[-1] * np.abs(u).max() / wood.spacing)) + 2
+    cells = np.arange(-most, most)
     slots = cells % _CELLS
-    centres = (cells + 0.15 + 0.7 * draws[0, slots]).astype(np.float32) * np.float32(wood.spacing)
-    along = np.full_like(centres, z * 0.35)
-    grove = fractal(tile, along, centres * np.float32(0.35), 3, 0.5)
-    taken = grove * np.float32(0.28) + draws[4, slots] < np.float32(wood.share)
-    sizes = np.float32(wood.tall) * (0.5 + 0.65 * draws[1, slots]) * taken
-    rows = [_Row(*(np.zeros_like(x) for _ in range(3))) for _ in wood.tiers(z)]
-    for step in (-1, 0, 1):
-        place = cell + step
+    along = (cells + 0.15 + 0.7 * draws[:, 0, slots]).astype(np.float32)
+    centres = along * np.float32(wood.spacing)
+    far = distances[:, None].astype(np.float32) * np.float32(0.35)
+    grove = fractal(tile, far, centres * np.float32(0.35), 3, 0.5)
+    taken = grove * np.float32(0.28) + draws[:, 4, slots] < np.float32(wood.share)
+    sizes = np.float32(wood.tall) * (0.5 + 0.65 * draws[:, 1, slots]) * taken
+    for row, z in enumerate(distances):
+        x = u * np.float32(z)
+        cell = np.floor(x / np.float32(wood.spacing)).astype(np.int32)
+        place = cell[None, :] + np.array([[-1], [0], [1]], np.int32)  # a tree and its neighbours
         slot = place % _CELLS
-        centre, size = centres[place - first], sizes[place - first]
-        wide, hue = draws[2, slot], draws[3, slot]
+        place += most
+        offset, size = x - centres[row, place], sizes[row, place]
+        wide, hue = draws[row, 2, slot], draws[row, 3, slot]
         if wood.conifer:
-            offset = (x - centre) / np.maximum(size * (0.15 + 0.06 * wide), 1e-6)
-            lit = np.clip(0.45 + 0.5 * offset * np.float32(toward), 0, 1)
-            rows[0].raise_to(size * _spire(offset), lit, hue)
-            continue
-        half = np.maximum(size * (0.42 + 0.16 * wide), 1e-6)
-        offset = (x - centre) / half
-        for found, tier in zip(rows, wood.tiers(z), strict=True):
-            below = _TIERS[tier]
-            for lobe in range(_LOBES):
-                a, b, c = (lobes[slot, tier, lobe, k] for k in range(3))
-                at = (a - 0.5) * (1.5 - 0.25 * tier)
-                radius = 0.27 + 0.17 * b
-                reach = (offset - at) / radius
-                dome = np.sqrt(np.clip(1 - reach * reach, 0, 1))
-                crown = below * np.sqrt(np.clip(1 - 0.8 * at * at, 0.05, 1)) - 0.34 * radius
-                edge = np.sqrt(np.clip(1 - (offset / 1.1) ** 2, 0, 1))  # round down to the ground
-                height = size * (crown - 0.12 * c + 0.55 * radius * dome) * edge * (dome > 0.02)
-                lit = 0.42 + 0.2 * (offset + reach) * np.float32(toward) + 0.10 * (c - 0.5)
-                lit = lit - 0.10 * tier + 0.08
-                found.raise_to(height, np.clip(lit, 0, 1), hue)
-    palette = np.stack([light(code) for code in wood.leaves])
-    result = []
-    for found in rows:
-        kind = np.minimum((found.hue * len(palette)).astype(np.int64), len(palette) - 1)
-        colour = palette[kind] * (0.40 + 1.0 * found.shade)[:, None]
-        result.append((found.height, colour.astype(np.float32)))
+            tiers = _fir(offset, size, wide, hue, toward, near=z < _DETAILED)
+        else:
+            lobes = rng.random((_CELLS, 3, _LOBES, 3), dtype=np.float32)
+            tiers = _leafy(offset, size, wide, lobes, slot, toward, near=z < _DETAILED)
+        result = []
+        for height, shade, own in tiers:
+            kind = (_at(own, hue) * len(wood.leaves)).astype(np.int32)
+            result.append((height, table[:, kind] * (0.40 + 1.0 * shade)))
+        yield result
+
+
+Which = npt.NDArray[np.integer[Any]]
+Tier = tuple[Array, Array, Which]  # height, light 0..1, and which of the neighbours is highest
+
+
+def _at(which: Which, values: Array) -> Array:
+    result: Array = np.take_along_axis(values, which, axis=0)[0]
     return result
 
 
-def _spire(offset: Array) -> Array:
-    """A fir: straight sides with tiers of branches."""
+def _fir(
+    offset: Array, size: Array, wide: Array, hue: Array, toward: float, near: bool
+) -> Iterator[Tier]:
+    """A fir: far off straight sides with tiers of branches, near by skirts one over the other."""
+    offset = offset / np.maximum(size * (0.15 + 0.06 * wide), 1e-6)
     reach = np.abs(offset)
-    tier = reach * np.float32(9.5)
-    drop = (tier - np.floor(tier)) * np.float32(0.105)
-    result: Array = np.clip(1 - np.floor(tier) / np.float32(9.5) - drop * 1.75, 0, 1) * (reach < 1)
-    return result
+    lit = np.clip(0.45 + 0.5 * offset * np.float32(toward), 0, 1)
+    if not near:
+        tier = reach * np.float32(9.5)
+        drop = (tier - np.floor(tier)) * np.float32(0.105)
+        spire = np.clip(1 - np.floor(tier) / np.float32(9.5) - drop * 1.75, 0, 1) * (reach < 1)
+        height = size * spire
+        which = height.argmax(axis=0)[None]
+        yield _at(which, height), _at(which, lit), which
+        return
+    for number, (tip, edge, half, bright) in enumerate(_SKIRTS):
+        share = reach / np.float32(half)
+        # twigs: a ragged edge, another on every side of every skirt
+        ragged = offset * np.float32(23) + hue * np.float32(17 + 5 * number)
+        twigs = np.abs(ragged - np.floor(ragged) - 0.5)
+        rise = tip + (edge - tip) * share**0.7 - 0.07 * twigs * np.minimum(share * 2, 1)
+        height = size * np.clip(rise, 0, 1) * (share < 0.9 + 0.2 * twigs)
+        which = height.argmax(axis=0)[None]
+        shade = np.clip(lit + bright + 0.16 * (twigs - 0.25) + 0.3 * (share - 0.4), 0, 1)
+        yield _at(which, height), _at(which, shade), which
+
+
+def _leafy(
+    offset: Array, size: Array, wide: Array, lobes: Array, slot: Array, toward: float, near: bool
+) -> Iterator[Tier]:
+    """A crown of bumps; its front tiers are lower."""
+    offset = offset / np.maximum(size * (0.42 + 0.16 * wide), 1e-6)
+    edge = np.sqrt(np.clip(1 - (offset / 1.1) ** 2, 0, 1)) * size  # round down to the ground
+    for tier in (0, 1, 2) if near else (2,):
+        # one row for each neighbour and bump
+        a, b, c = lobes[slot, tier].transpose(3, 0, 2, 1)
+        at = (a - 0.5) * np.float32(1.5 - 0.25 * tier)
+        radius = 0.27 + 0.17 * b
+        reach = (offset[:, None] - at) / radius
+        dome = np.sqrt(np.clip(1 - reach * reach, 0, 1))
+        crown = _CROWN[tier] * np.sqrt(np.clip(1 - 0.8 * at * at, 0.05, 1)) - 0.34 * radius
+        height = (crown - 0.12 * c + 0.55 * radius * dome) * edge[:, None] * (dome > 0.02)
+        lit = (offset[:, None] + reach) * np.float32(0.2 * toward) + 0.10 * (c - 0.5)
+        height, lit = (plane.reshape(-1, offset.shape[1]) for plane in (height, lit))
+        which = height.argmax(axis=0)[None]
+        shade = np.clip(_at(which, lit) + np.float32(0.50 - 0.10 * tier), 0, 1)
+        yield _at(which, height), shade, which // _LOBES

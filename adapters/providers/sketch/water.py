@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.providers.sketch.brief import Brief
-from adapters.providers.sketch.frame import Frame
-from adapters.providers.sketch.noise import Array, fractal, smoothstep, stream, texture
+from adapters.providers.sketch.fractals import fractal
+from adapters.providers.sketch.frame import Frame, blend, tint
+from adapters.providers.sketch.noise import Array, smoothstep, stream, texture
 from adapters.providers.sketch.palette import Palette
 from adapters.providers.sketch.sky import Light
 
@@ -35,41 +36,46 @@ def paint_water(
     rows = np.clip(source, 0, start - 1)
     shift = swell * np.float32(0.012 * rough) * calm * frame.unit
     columns = np.clip(np.arange(frame.width, dtype=np.float32)[None, :] + shift, 0, frame.width - 1)
-    mirror = _read(canvas[:start], rows, columns)
+    mirror = _read(canvas[:, :start], rows, columns)
     if brief.has("sun") or brief.has("moon"):
         _hide_disc(mirror, frame, (shore - sun.v) / frame.scale / reach, sun)
     # looking down, water shows more of itself and less of the sky
     body = palette.zenith * 0.42 + palette.ambient * (0.22 if sea else 0.16)
     clear = np.clip(0.90 - below * (1.15 if sea else 0.75), 0.2, 0.9)
-    clear = np.clip(clear - swell * np.float32(0.15 * rough), 0.1, 0.95)[..., None]
-    water = body + (mirror - body) * clear
-    glint = np.clip(swell * np.float32(0.085 * rough) * calm, -0.06, 0.2)[..., None]
-    water += glint * (palette.horizon * 0.7)
+    clear = np.clip(clear - swell * np.float32(0.15 * rough), 0.1, 0.95)
+    glint = np.clip(swell * np.float32(0.085 * rough) * calm, -0.06, 0.2) * np.float32(0.7)
+    path = None
     if brief.has("sun") or brief.has("moon"):
         spread = 0.03 + below * 0.32
         path = np.exp(-(((frame.u[None, :] - np.float32(sun.u)) / spread) ** 2))
-        spark = smoothstep(0.1, 1.5, swell + 0.35)
-        path = path * (0.25 + spark) * np.clip(1 - below * 0.9, 0.2, 1) * (0.75 if sea else 0.4)
-        water += path[..., None] * palette.sun * np.float32(0.42 if brief.is_dark else 0.6)
-    canvas[start:] = water
+        path *= 0.25 + smoothstep(0.1, 1.5, swell + np.float32(0.35))
+        path *= np.clip(1 - below * 0.9, 0.2, 1) * (0.75 if sea else 0.4)
+        path *= np.float32(0.42 if brief.is_dark else 0.6)
+    mirror += (mirror - body[:, None, None]) * (clear - 1)
+    mirror += tint(glint, palette.horizon)
+    if path is not None:
+        mirror += tint(path, palette.sun)
+    canvas[:, start:] = mirror
     _shoreline(canvas, palette, frame, start)
 
 
 def _read(picture: Array, rows: Array, columns: Array) -> Array:
     """The picture's colours at fractional positions."""
-    width = picture.shape[1]
-    flat = picture.reshape(-1, 3)
-    upper = np.minimum(rows.astype(np.int32), picture.shape[0] - 2)
+    height, width = picture.shape[1:]
+    upper = np.minimum(rows.astype(np.int32), height - 2)
     left = np.minimum(columns.astype(np.int32), width - 2)
-    down, across = (rows - upper)[..., None], (columns - left)[..., None]
-    index = upper * width + left
-    above = flat.take(index, axis=0)
-    above += (flat.take(index + 1, axis=0) - above) * across
-    index += width
-    below = flat.take(index, axis=0)
-    below += (flat.take(index + 1, axis=0) - below) * across
-    above += (below - above) * down
-    result: Array = above
+    down, across = rows - upper, columns - left
+    index = upper * np.int32(width) + left
+    after, under = index + 1, index + np.int32(width)
+    beyond = under + 1
+    result = np.empty((3, *index.shape), np.float32)
+    for plane, read in zip(picture, result, strict=True):
+        flat = plane.reshape(-1)
+        above = flat.take(index)
+        above += (flat.take(after) - above) * across
+        below = flat.take(under)
+        below += (flat.take(beyond) - below) * across
+        np.add(above, (below - above) * down, out=read)
     return result
 
 
@@ -77,15 +83,18 @@ def _hide_disc(mirror: Array, frame: Frame, below: float, sun: Light) -> None:
     """Rough water shows a path of light, not a second sun or moon: fill it from beside it."""
     away = round(sun.radius * 4 * frame.unit) * (1 if sun.u < 0 else -1)
     du = (frame.u - np.float32(sun.u))[None, :]
-    rows = (np.arange(mirror.shape[0], dtype=np.float32) + 0.5) / np.float32(frame.unit)
+    rows = (np.arange(mirror.shape[1], dtype=np.float32) + 0.5) / np.float32(frame.unit)
     dv = (rows - np.float32(below))[:, None]
     mask = smoothstep(2.6, 1.5, np.hypot(du, dv) / np.float32(sun.radius))
-    beside = np.roll(mirror, -away, axis=1)
-    mirror += (beside - mirror) * mask[..., None]
+    touched = np.flatnonzero(mask.max(axis=1))
+    if not touched.size:
+        return
+    part = slice(int(touched[0]), int(touched[-1]) + 1)
+    mirror[:, part] += (np.roll(mirror[:, part], -away, axis=2) - mirror[:, part]) * mask[part]
 
 
 def _shoreline(canvas: Array, palette: Palette, frame: Frame, start: int) -> None:
     """A thin bright edge where water meets land, so that the mirror has a hinge."""
     distance = (np.arange(frame.height - start, dtype=np.float32) + 0.5) / frame.unit
-    edge = np.exp(-((distance / np.float32(0.006)) ** 2))[:, None, None] * np.float32(0.35)
-    canvas[start:] += (palette.haze - canvas[start:]) * edge
+    edge = np.exp(-((distance / np.float32(0.006)) ** 2))[:, None] * np.float32(0.35)
+    blend(canvas, np.broadcast_to(edge, (distance.size, frame.width)), palette.haze, start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.providers.sketch.brief import Brief
-from adapters.providers.sketch.frame import Frame, resize, splat
+from adapters.providers.sketch.frame import Frame, blend, resize, splat
 from adapters.providers.sketch.noise import Array, field, smoothstep, stream
 from adapters.providers.sketch.palette import Palette
 
@@ -32,7 +32,7 @@ def _fog(canvas: Array, palette: Palette, frame: Frame, horizon: float, key: str
     density += np.exp(-((level / 0.3) ** 2)) * 0.12
     mask = np.clip(resize(density.astype(np.float32), frame), 0, 0.9)
     white = palette.haze * 0.8 + palette.horizon * 0.16
-    canvas += (white - canvas) * mask[..., None]
+    blend(canvas, mask, white)
 
 
 def _rain(canvas: Array, palette: Palette, frame: Frame, key: str) -> None:
@@ -53,9 +53,9 @@ def _rain(canvas: Array, palette: Palette, frame: Frame, key: str) -> None:
     inside = (x > -2) & (x < frame.width + 2) & (y > -2) & (y < frame.height + 2)
     plane = splat(frame, x[inside], y[inside], np.broadcast_to(flux, x.shape)[inside])
     bright = palette.horizon * 0.6 + np.float32(0.25)
-    canvas += (bright - canvas) * np.clip(plane, 0, 0.5)[..., None]
-    veil = smoothstep(0.1, 0.75, frame.v)[:, None, None] * np.float32(0.10)
-    canvas += (palette.haze - canvas) * veil
+    blend(canvas, np.clip(plane, 0, 0.5), bright)
+    veil = smoothstep(0.1, 0.75, frame.v)[:, None] * np.float32(0.10)
+    blend(canvas, np.broadcast_to(veil, plane.shape), palette.haze)
 
 
 def _snow(canvas: Array, palette: Palette, frame: Frame, dark: bool, key: str) -> None:
@@ -78,5 +78,4 @@ def _snow(canvas: Array, palette: Palette, frame: Frame, dark: bool, key: str) -
         spread = max(radius, 0.55)
         flake = np.exp(-(dx[None, :] ** 2 + dy[:, None] ** 2) / spread**2)
         flake *= (0.9 - 0.5 * depth) * min(1.0, (radius / spread) ** 2) * (0.8 if dark else 1.0)
-        part = canvas[top:bottom, left:right]
-        part += (white - part) * flake[..., None].astype(np.float32)
+        blend(canvas, flake.astype(np.float32), white, top, left)
