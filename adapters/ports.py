@@ -73,6 +73,15 @@ class Store(Protocol):
     async def time(self) -> datetime:
         """The database's own clock."""
 
+    async def prepare(self) -> None:
+        """Do once at the start what a restored database needs before it is written."""
+
+    async def listen(self, on_news: Callable[[], None]) -> None:
+        """Call *on_news* whenever another process has committed, until cancelled.
+
+        Calls may be missed while the database is away; *on_news* is called when it is back.
+        """
+
     async def close(self) -> None: ...
 
 

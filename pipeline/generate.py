@@ -33,7 +33,7 @@ from adapters.ports import (
 )
 from pipeline import finish
 from pipeline.journal import Journal
-from pipeline.move import JobMoved, error_facts, job_key, move_job
+from pipeline.move import JobMoved, error_facts, exceed_deadline, job_key, move_job
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import Manifest, stage
 from pipeline.submit import Providers
@@ -85,6 +85,8 @@ class Worker:
     blobs: BlobStore
     pictures: Pictures
     budgets: TimeBudgets = TimeBudgets()
+    # Whether jobs are to be left alone for now; what is already asked goes on.
+    is_paused: Callable[[], bool] = lambda: False
     # Between two tries to store bytes or to commit them; the paid call is never repeated.
     backoff: Backoff = Backoff(timedelta(milliseconds=200), timedelta(seconds=5))
 
@@ -169,6 +171,12 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
         if job.attempt != task.attempt:
             raise NotNow(f"the job is at attempt {job.attempt}")
         if job.state is State.QUEUED:
+            if job.deadline_at is not None and job.deadline_at <= now:
+                return _exceeded(job, writes)
+            if worker.is_paused():
+                # Unsent, and sent again by whoever resumes.
+                writes.update(job.changed(dispatch=job.dispatch + 1, dispatched_to=None), job.id)
+                return NotNow("dispatch is paused")
             if job.not_before is not None and job.not_before > now + CLOCK_TOLERANCE:
                 # The queue was early by its clock: another task, for the right time.
                 writes.update(job.changed(dispatch=job.dispatch + 1, dispatched_to=None), job.id)
@@ -186,6 +194,10 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
             writes.update(leased, job.id)
             return Claim(leased, token)
         raise NotNow(f"the job is {job.state.value}")
+
+    def _exceeded(job: JobRow, writes: Writes) -> NotNow:
+        exceed_deadline(writes, job, at=now, event_id=event_id)
+        return NotNow("its deadline has passed")
 
     def _without_provider(job: JobRow, writes: Writes) -> NotNow:
         if now - job.queued_at < PROVIDER_GRACE:  # perhaps a process of another release has it

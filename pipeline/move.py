@@ -40,6 +40,14 @@ def patience(dispatch: int) -> timedelta:
     return min(FIRST_PATIENCE * doublings, MOST_PATIENCE)
 
 
+def first_wake(
+    now: datetime, not_before: datetime | None = None, deadline_at: datetime | None = None
+) -> datetime:
+    """When the sweep first looks at a job that was just queued."""
+    wake = max(now, not_before or now) + patience(1)
+    return min(wake, deadline_at) if deadline_at is not None else wake
+
+
 def job_key(job_id: UUID) -> RowKey:
     return RowKey(JobRow, (job_id,))
 
@@ -72,7 +80,7 @@ def move_job(
             "dispatched_to": None,
             "resumes": 0,
             "queued_at": at,
-            "wake_at": at + patience(1),
+            "wake_at": first_wake(at, None, job.deadline_at),
             "lease_until": None,
             "lease_token": None,
             "ended_at": None,
@@ -126,9 +134,29 @@ def job_event(
         tenant=job.tenant,
         type=(kind or EVENT_OF_STATE[job.state]).value,
         blog_id=job.blog_id,
+        batch_id=job.batch_id,
         data=data_json(facts | (data or {})),
         occurred_at=at,
         published_at=None,
+    )
+
+
+def exceed_deadline(writes: Writes, job: JobRow, *, at: datetime, event_id: UUID) -> JobRow:
+    """Fail a queued job whose deadline has passed."""
+    error = error_facts(
+        "deadline_exceeded",
+        "The provider was not asked before the job's deadline. Nothing was charged. Retry the job,"
+        " or ask again with a later deadline.",
+    )
+    return move_job(
+        writes,
+        job,
+        Trigger.FAIL,
+        at=at,
+        event_id=event_id,
+        reason="deadline_exceeded",
+        error=error,
+        data={"code": "deadline_exceeded"},
     )
 
 

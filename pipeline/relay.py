@@ -5,7 +5,7 @@ finds it; nothing is kept here that a death could lose.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 
 import structlog
@@ -31,7 +31,15 @@ PUBLISHES_AT_ONCE = 16
 class Relay:
     """Sends jobs and events of committed groups; marks what was sent."""
 
-    def __init__(self, journal: Journal, queue: TaskQueue, bus: EventBus, clock: Clock) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        queue: TaskQueue,
+        bus: EventBus,
+        clock: Clock,
+        is_paused: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._is_paused = is_paused
         self._journal = journal
         self._queue = queue
         self._bus = bus
@@ -83,6 +91,8 @@ class Relay:
 
     def _wants_sending(self, job: JobRow) -> bool:
         if job.state not in OPEN or job.dispatched_to == self._queue.incarnation:
+            return False
+        if self._is_paused():
             return False
         # A received job whose worker holds the lease goes on by itself.
         return job.state is State.QUEUED or job.lease_token is None

@@ -2,7 +2,6 @@
 
 import ipaddress
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,10 +47,6 @@ class TimeSettings(BaseModel):
                 " < dispatch_deadline_seconds"
             )
         return self
-
-    @property
-    def drain(self) -> timedelta:
-        return timedelta(seconds=self.drain_seconds)
 
 
 class Settings(BaseSettings):

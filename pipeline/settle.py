@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Self, assert_never
 import structlog
 
 from adapters.ports import Backoff
-from pipeline.move import error_facts, job_key, move_job, patience
+from pipeline.move import error_facts, first_wake, job_key, move_job
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import OPEN_CALLS, CallState, JobRow, ProviderCallRow
 from states.table import State, Trigger
@@ -103,7 +103,7 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: "Worker") -> 
             event_id=event_id,
             reason=settlement.detail,
             not_before=not_before,
-            wake_at=not_before + patience(1),
+            wake_at=first_wake(now, not_before, current.deadline_at),
         )
 
     def _fail(current: JobRow, code: str, writes: Writes) -> None:

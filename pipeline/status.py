@@ -6,8 +6,8 @@ from uuid import UUID
 
 from adapters.store import reads
 from pipeline.errors import BlogGone, NoSuchJob
+from pipeline.estimates import Estimates
 from pipeline.journal import Journal
-from schemas.prices import DOCUMENT_SECONDS
 from schemas.replies import (
     BlogImagesResponse,
     ImageJobStatusResponse,
@@ -32,7 +32,7 @@ PROGRESS: Mapping[State, float] = {
 
 
 async def job_status(
-    job_id: UUID, *, tenant: str, journal: Journal, base_url: str
+    job_id: UUID, *, tenant: str, journal: Journal, base_url: str, estimates: Estimates
 ) -> ImageJobStatusResponse:
     """The job's reply; raises `NoSuchJob` for an absent job and for another tenant's."""
     job = await journal.read(reads.job, tenant, job_id)
@@ -41,11 +41,16 @@ async def job_status(
     images: Sequence[ImageRow] = []
     if job.state is State.COMPLETED:
         images = await journal.read(reads.images_of_jobs, tenant, [job_id])
-    return status_reply(job, images, now=journal.now(), base_url=base_url)
+    ahead = None
+    if job.state is State.QUEUED:
+        ahead = await journal.read(reads.queued_count, job.id)
+    return status_reply(
+        job, images, now=journal.now(), base_url=base_url, estimates=estimates, ahead=ahead
+    )
 
 
 async def list_jobs(
-    filters: JobFilters, *, tenant: str, journal: Journal, base_url: str
+    filters: JobFilters, *, tenant: str, journal: Journal, base_url: str, estimates: Estimates
 ) -> JobListResponse:
     """One page of jobs, the newest first. New jobs never shift the pages behind a cursor."""
     jobs = await journal.read(
@@ -70,6 +75,7 @@ async def list_jobs(
                 [image for image in images if image.job_id == job.id],
                 now=now,
                 base_url=base_url,
+                estimates=estimates,
             )
             for job in page
         ],
@@ -78,9 +84,18 @@ async def list_jobs(
 
 
 def status_reply(
-    job: JobRow, images: Sequence[ImageRow], *, now: datetime, base_url: str
+    job: JobRow,
+    images: Sequence[ImageRow],
+    *,
+    now: datetime,
+    base_url: str,
+    estimates: Estimates,
+    ahead: int | None = None,
 ) -> ImageJobStatusResponse:
-    expected_seconds = DOCUMENT_SECONDS[Quality(job.quality)]
+    """*ahead* is how many jobs wait before this one, where it is known."""
+    quality = Quality(job.quality)
+    expected_seconds = estimates.seconds(quality)
+    wait_seconds = estimates.wait_seconds(quality, ahead) if ahead is not None else 0.0
     error = job.error or {}
     return ImageJobStatusResponse(
         job_id=job.id,
@@ -102,7 +117,10 @@ def status_reply(
         completed_at=job.ended_at,
         progress_percentage=_progress(job, now, expected_seconds),
         current_stage=job.stage,
-        estimated_time_remaining=_remaining(job, now, expected_seconds),
+        estimated_time_remaining=_remaining(job, now, wait_seconds + expected_seconds),
+        queue_position=ahead + 1 if ahead is not None else None,
+        not_before=job.not_before if job.state is State.QUEUED else None,
+        deadline_at=job.deadline_at,
         result=_result(job, images, base_url),
         error_message=error.get("message"),
         error_details={"code": error["code"], **error["details"]} if error else None,
@@ -110,7 +128,7 @@ def status_reply(
     )
 
 
-def _progress(job: JobRow, now: datetime, expected_seconds: int) -> float:
+def _progress(job: JobRow, now: datetime, expected_seconds: float) -> float:
     if job.state is State.COMPLETED:
         return PROGRESS[State.COMPLETED]
     begun = PROGRESS[job.stage]
@@ -120,7 +138,7 @@ def _progress(job: JobRow, now: datetime, expected_seconds: int) -> float:
     return round(begun + share * (PROGRESS[State.PROCESSING_RESULT] - begun), 1)
 
 
-def _remaining(job: JobRow, now: datetime, expected_seconds: int) -> int | None:
+def _remaining(job: JobRow, now: datetime, expected_seconds: float) -> int | None:
     if job.state in TERMINAL:
         return None
     begun = job.started_at if job.state is not State.QUEUED else None

@@ -4,9 +4,9 @@ No call leaves the process before the reply; the relay sends what was committed.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +22,9 @@ from pipeline.errors import (
     UnknownStyle,
 )
 from pipeline.journal import Journal
-from pipeline.move import job_event, job_key, patience
+from pipeline.move import first_wake, job_event, job_key
 from schemas.events import EventType
-from schemas.prices import DOCUMENT_MODELS, DOCUMENT_SECONDS
+from schemas.prices import DOCUMENT_MODELS
 from schemas.replies import CreateImageJobResponse
 from schemas.requests import ImageGenerationRequest, Quality, Role
 from schemas.step import Look, RowKey, Step, Writes
@@ -73,6 +73,7 @@ async def submit(
     journal: Journal,
     ids: Ids,
     providers: Providers,
+    estimate: Callable[[Quality], int],
 ) -> Accepted:
     """Store a job for *request* and return the reply; durable when this returns.
 
@@ -95,7 +96,7 @@ async def submit(
         job_id=job.id,
         status=State.QUEUED,
         message="Image generation job queued successfully",
-        estimated_completion_time=DOCUMENT_SECONDS[request.quality],
+        estimated_completion_time=estimate(request.quality),
         is_draft=job.is_draft,
         warnings=warnings,
     )
@@ -142,7 +143,12 @@ def _new_job(
     provider: ImageProvider,
     warnings: list[str],
 ) -> JobRow:
-    asked: dict[str, Any] = request.model_dump(mode="json", exclude_none=True)
+    asked: dict[str, Any] = request.model_dump(
+        mode="json", exclude_none=True, exclude={"not_before", "deadline_seconds"}
+    )
+    deadline_at = (
+        now + timedelta(seconds=request.deadline_seconds) if request.deadline_seconds else None
+    )
     # The seed is chosen now, so that whoever paints this job again paints the same picture.
     asked |= {"seed": seed, "requested_model": DOCUMENT_MODELS[request.quality]}
     return JobRow(
@@ -151,7 +157,9 @@ def _new_job(
         kind="generate",
         state=INITIAL,
         version=1,
-        wake_at=now + patience(1),
+        wake_at=first_wake(now, request.not_before, deadline_at),
+        not_before=request.not_before,
+        deadline_at=deadline_at,
         stage=INITIAL,
         quality=request.quality.value,
         is_draft=request.quality is Quality.DRAFT,

@@ -6,7 +6,7 @@ be rescued is put off and holds up no other.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,10 +14,11 @@ import structlog
 
 from adapters.errors import BlobStoreUnavailable, StoreUnavailable, Unavailable
 from adapters.store import reads
+from pipeline.dispatch import Dispatching
 from pipeline.finish import receive
 from pipeline.generate import Worker
 from pipeline.journal import JournalClosed
-from pipeline.move import JobMoved, error_facts, job_key, move_job, patience
+from pipeline.move import JobMoved, error_facts, exceed_deadline, job_key, move_job, patience
 from pipeline.relay import Relay
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import find_manifest
@@ -42,27 +43,52 @@ class Sweep:
     worker: Worker
     relay: Relay
     incarnation: str
+    dispatching: Dispatching
     interval_seconds: float = 5.0
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        """Another process has committed, or a pause has ended: look for what is unsent now."""
+        self._news.set()
 
     async def run(self) -> None:
-        """Sweep again and again until cancelled."""
+        """Sweep again and again until cancelled; between two rounds send what others committed."""
+        clock = self.worker.clock
+        next_round = clock.monotonic() + self.interval_seconds
         while True:
-            await self.worker.clock.sleep(self.interval_seconds)
-            await self.once()
+            await self._wait(next_round - clock.monotonic())
+            if clock.monotonic() >= next_round:
+                await self.once()
+                next_round = clock.monotonic() + self.interval_seconds
+            else:
+                await self._guarded(self._send_unsent_rows)
+
+    async def _wait(self, seconds: float) -> None:
+        timer = asyncio.ensure_future(self.worker.clock.sleep(seconds))
+        news = asyncio.ensure_future(self._news.wait())
+        try:
+            await asyncio.wait({timer, news}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            news.cancel()
+        self._news.clear()
 
     async def once(self) -> None:
         """One round: rescue what is due, settle overdue calls, send what is unsent.
 
         Each part is done whatever became of the parts before it.
         """
-        now = self.worker.journal.now()
         for part in (self._rescue_due, self._settle_overdue_calls, self._send_unsent_rows):
-            try:
-                await part(now)
-            except (Unavailable, JournalClosed) as exc:
-                log.warning("sweep_interrupted", part=part.__name__, error=str(exc))
-            except Exception:
-                log.exception("sweep_failed", part=part.__name__)
+            await self._guarded(part)
+
+    async def _guarded(self, part: Callable[[datetime], Awaitable[None]]) -> None:
+        name = getattr(part, "__name__", "part")
+        try:
+            await part(self.worker.journal.now())
+        except (Unavailable, JournalClosed) as exc:
+            log.warning("sweep_interrupted", part=name, error=str(exc))
+        except Exception:
+            log.exception("sweep_failed", part=name)
 
     async def take_over(self) -> None:
         """At the start of a process that is alone on its database: nobody holds any lease.
@@ -178,12 +204,17 @@ class Sweep:
         await settle_call(job, Settlement.unknown(reason, repeatable=repeatable), self.worker)
 
     async def _send_again(self, job_id: UUID, now: datetime) -> None:
-        """Send a job to the queue under a new task name."""
+        """Send a job to the queue under a new task name; fail it when its deadline has passed."""
+        event_id = self.worker.ids.new()
 
         def decide(look: Look, writes: Writes) -> None:
             job = look.get(JobRow, job_id)
             if job is None or job.wake_at is None or job.wake_at > now:
                 raise JobMoved(job, "the job moved on")
+            overdue = job.deadline_at is not None and job.deadline_at <= now
+            if overdue and job.state is State.QUEUED:
+                exceed_deadline(writes, job, at=now, event_id=event_id)
+                return
             writes.update(_sent_again(job, now), job_id)
 
         await self.worker.journal.record(Step("send_again", decide, (job_key(job_id),)))
@@ -232,15 +263,20 @@ class Sweep:
 
     async def _send_unsent(self, events_before: datetime) -> None:
         journal = self.worker.journal
-        jobs = await journal.read(reads.unsent_jobs, self.incarnation, READ_AT_ONCE)
-        self.relay.offer_jobs(_row(job) for job in jobs if job.lease_token is None)
+        await self.dispatching.refresh()
+        if not self.dispatching.is_paused():
+            jobs = await journal.read(reads.unsent_jobs, self.incarnation, READ_AT_ONCE)
+            self.relay.offer_jobs(_row(job) for job in jobs if job.lease_token is None)
         events = await journal.read(reads.unpublished_events, events_before, READ_AT_ONCE)
         self.relay.offer_events(events)
 
 
 def _sent_again(job: JobRow, now: datetime) -> JobRow:
     dispatch = job.dispatch + 1
-    return job.changed(dispatch=dispatch, dispatched_to=None, wake_at=now + patience(dispatch))
+    wake_at = now + patience(dispatch)
+    if job.deadline_at is not None and job.state is State.QUEUED:
+        wake_at = min(wake_at, job.deadline_at)
+    return job.changed(dispatch=dispatch, dispatched_to=None, wake_at=wake_at)
 
 
 def _row(job: Job) -> JobRow:

@@ -12,6 +12,7 @@ import structlog
 from adapters.errors import Unavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints, guarded
 from adapters.local.bus import Subscription
+from adapters.local.connect import LocalWorld
 from adapters.local.processes import WorkerProcesses
 from adapters.pictures.worker import PillowPictures
 from adapters.ports import BlobStore, Ids, Processes
@@ -26,6 +27,9 @@ from adapters.store.database import (
     migrate,
     open_store,
 )
+from pipeline.dispatch import Dispatching
+from pipeline.estimates import Estimates
+from pipeline.feed import Feed
 from pipeline.generate import TimeBudgets, Worker, generate
 from pipeline.journal import Journal
 from pipeline.quarantine import quarantine
@@ -43,15 +47,31 @@ class Limner:
     """The running service, as routes and commands use it."""
 
     settings: Settings
-    journal: Journal
-    ids: Ids
-    providers: Providers
-    blobs: BlobStore
     worker: Worker
     store: AnyStore
+    feed: Feed
+    sweep: Sweep
+    dispatching: Dispatching
+    estimates: Estimates
     # Set when the process must end although nobody asked it to (it lost its database's lock).
     must_stop: asyncio.Event = field(default_factory=asyncio.Event)
     ready: bool = False
+
+    @property
+    def journal(self) -> Journal:
+        return self.worker.journal
+
+    @property
+    def ids(self) -> Ids:
+        return self.worker.ids
+
+    @property
+    def providers(self) -> Providers:
+        return self.worker.providers
+
+    @property
+    def blobs(self) -> BlobStore:
+        return self.worker.blobs
 
     async def is_ready(self) -> bool:
         """Whether requests can be served: started, not stopping, and the database answers."""
@@ -72,80 +92,126 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
     """
     failpoints = Failpoints(settings.failpoints) if settings.failpoints else NO_FAILPOINTS
     must_stop = asyncio.Event()
+    world = settings.connect(settings.home, settings.local)
     async with AsyncExitStack() as stack:
-        world = settings.connect(settings.home, settings.local)
-        if world.alone:
-            await stack.enter_async_context(held_alone(settings.database_url, must_stop.set))
-            if not await is_current(settings.database_url):
-                await migrate(settings.database_url)
-        await check_schema(settings.database_url)
-
-        store = open_store(settings.database_url, failpoints=failpoints)
-        stack.push_async_callback(store.close)
+        store = await _open_store(settings, world.alone, failpoints, must_stop, stack)
         journal = Journal(guarded(store, "store", failpoints), world.clock, world.ids)
         await journal.start()
         stack.push_async_callback(journal.close)
-
         if processes is None:
             processes = WorkerProcesses(settings.local.worker_processes)
             stack.push_async_callback(processes.close)
-        blobs = guarded(await world.open_blobs(), "blobs", failpoints)
-        sketch = SketchProvider(processes, world.clock, settings.sketch)
-        providers = Providers(
-            by_name={SKETCH: guarded(sketch, "provider", failpoints)},
-            default=settings.default_provider,
-            stand_ins={"stability_ai": SKETCH} if world.alone else {},
-        )
-        if settings.default_provider not in {*providers.by_name, *providers.stand_ins}:
-            known = ", ".join(sorted({*providers.by_name, *providers.stand_ins}))
-            raise Misconfigured(
-                f"default_provider: there is no provider {settings.default_provider!r};"
-                f" known: {known}"
-            )
+        dispatching = Dispatching.unknown(journal)
+        await dispatching.refresh()
+        estimates = Estimates(journal, world.clock, settings.local.concurrent_dispatches)
+        stack.push_async_callback(estimates.stop)
         worker = Worker(
             journal=journal,
             clock=world.clock,
             ids=world.ids,
-            providers=providers,
-            blobs=blobs,
+            providers=_providers(settings, processes, world, failpoints),
+            blobs=guarded(await world.open_blobs(), "blobs", failpoints),
             pictures=guarded(PillowPictures(processes), "pictures", failpoints),
             budgets=_budgets(settings),
+            is_paused=dispatching.is_paused,
         )
-        queue = world.open_queue(partial(generate, worker=worker))
-        bus = world.open_bus(
-            [Subscription(s.name, s.types, s.handler(journal, world.ids)) for s in SUBSCRIBERS],
-            partial(quarantine, journal=journal),
-        )
-        relay = Relay(
-            journal,
-            guarded(queue, "queue", failpoints),
-            guarded(bus, "bus", failpoints),
-            world.clock,
-        )
-        relay.start()
-        stack.push_async_callback(relay.stop)
-        drain_seconds = settings.times.drain.total_seconds()
-        stack.push_async_callback(bus.drain, drain_seconds)
-        sweep = Sweep(worker, relay, queue.incarnation, settings.times.sweep_interval_seconds)
-        if world.alone:
-            await sweep.take_over()
-        queue.start()
-        stack.push_async_callback(queue.drain, drain_seconds)
-        sweeping = asyncio.create_task(sweep.run(), name="sweep")
-        stack.push_async_callback(_ended, sweeping)
+        feed = Feed(journal, world.clock)
+        journal.subscribe(feed.wake)
+        sweep = await _start_sending(settings, world, worker, dispatching, failpoints, stack)
+
+        def on_news() -> None:
+            feed.wake()
+            sweep.wake()
+
+        loops = {"sweep": sweep.run(), "feed": feed.run(), "listen": store.listen(on_news)}
+        vital = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+        for task in vital:
+            stack.push_async_callback(_ended, task)
         # None of these ends while the service runs; if one does, a new process is better.
-        for vital in (sweeping, *relay.vital, *journal.vital):
-            vital.add_done_callback(partial(_stop_without, must_stop))
+        for task in (*vital, *sweep.relay.vital, *journal.vital):
+            task.add_done_callback(partial(_stop_without, must_stop))
 
         limner = Limner(
-            settings, journal, world.ids, providers, blobs, worker, store, must_stop, ready=True
+            settings, worker, store, feed, sweep, dispatching, estimates, must_stop, ready=True
         )
         log.info("limner_started", database=store.describe(), home=str(settings.home))
         try:
             yield limner
         finally:
             limner.ready = False
-            log.info("limner_stopping", drain_seconds=drain_seconds)
+            log.info("limner_stopping", drain_seconds=settings.times.drain_seconds)
+
+
+async def _open_store(
+    settings: Settings,
+    alone: bool,
+    failpoints: Failpoints,
+    must_stop: asyncio.Event,
+    stack: AsyncExitStack,
+) -> AnyStore:
+    """The database: held where this process must be alone on it, and at this program's schema."""
+    if alone:
+        await stack.enter_async_context(held_alone(settings.database_url, must_stop.set))
+        if not await is_current(settings.database_url):
+            await migrate(settings.database_url)
+    await check_schema(settings.database_url)
+    store = open_store(settings.database_url, failpoints=failpoints)
+    stack.push_async_callback(store.close)
+    await store.prepare()
+    return store
+
+
+def _providers(
+    settings: Settings, processes: Processes, world: LocalWorld, failpoints: Failpoints
+) -> Providers:
+    sketch = SketchProvider(processes, world.clock, settings.sketch)
+    providers = Providers(
+        by_name={SKETCH: guarded(sketch, "provider", failpoints)},
+        default=settings.default_provider,
+        stand_ins={"stability_ai": SKETCH} if world.alone else {},
+    )
+    names = {*providers.by_name, *providers.stand_ins}
+    if settings.default_provider not in names:
+        raise Misconfigured(
+            f"default_provider: there is no provider {settings.default_provider!r};"
+            f" known: {', '.join(sorted(names))}"
+        )
+    return providers
+
+
+async def _start_sending(
+    settings: Settings,
+    world: LocalWorld,
+    worker: Worker,
+    dispatching: Dispatching,
+    failpoints: Failpoints,
+    stack: AsyncExitStack,
+) -> Sweep:
+    """Queue, bus and relay, started; what an earlier process left behind is taken over first."""
+    journal = worker.journal
+    drain_seconds = settings.times.drain_seconds
+    queue = world.open_queue(partial(generate, worker=worker))
+    bus = world.open_bus(
+        [Subscription(s.name, s.types, s.handler(journal, world.ids)) for s in SUBSCRIBERS],
+        partial(quarantine, journal=journal),
+    )
+    relay = Relay(
+        journal,
+        guarded(queue, "queue", failpoints),
+        guarded(bus, "bus", failpoints),
+        world.clock,
+        dispatching.is_paused,
+    )
+    relay.start()
+    stack.push_async_callback(relay.stop)
+    stack.push_async_callback(bus.drain, drain_seconds)
+    interval_seconds = settings.times.sweep_interval_seconds
+    sweep = Sweep(worker, relay, queue.incarnation, dispatching, interval_seconds)
+    if world.alone:
+        await sweep.take_over()
+    queue.start()
+    stack.push_async_callback(queue.drain, drain_seconds)
+    return sweep
 
 
 def _budgets(settings: Settings) -> TimeBudgets:

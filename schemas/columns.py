@@ -36,6 +36,10 @@ Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgr
 """A JSON document; None is SQL's NULL."""
 
 
+GIVEN: dict[str, Any] = {"info": {"given_by_database": True}}
+"""`sa_column_kwargs` of a column that the database fills in; the journal never writes it."""
+
+
 def choice(values: type[StrEnum], name: str) -> sa.Enum:
     """A text column with a CHECK that admits the values of *values* only."""
     return sa.Enum(

@@ -97,6 +97,10 @@ class ImageJobStatusResponse(ImageGenerationJobStatus):
     """The last working stage that was entered."""
     estimated_time_remaining: int | None
     """Seconds; null once the job has come to rest."""
+    queue_position: int | None = None
+    """1 is next; null for a job that does not wait."""
+    not_before: datetime | None = None
+    deadline_at: datetime | None = None
     result: ImageResultResponse | None
     error_message: str | None
     error_details: dict[str, Any] | None
@@ -116,6 +120,12 @@ class DeletedBlogResponse(BaseModel):
     deleted_at: datetime
     cancelled_jobs: int
     """Queued jobs of the blog that this request cancelled."""
+
+
+class DispatchResponse(BaseModel):
+    paused: bool
+    paused_at: datetime | None
+    reason: str | None
 
 
 class SlotResponse(BaseModel):

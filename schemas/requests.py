@@ -18,6 +18,7 @@ from states.table import ImageJobStatus
 
 MAX_PROMPT_CHARACTERS = 10_000
 MAX_SEED = 4_294_967_294
+MAX_DEADLINE_SECONDS = 30 * 86_400
 
 
 class Quality(StrEnum):
@@ -114,6 +115,12 @@ class ImageGenerationRequest(BaseModel):
     """Which place of that kind, from 1: the next free one where it is not given."""
     alt_text: Annotated[Text, StringConstraints(max_length=1_000)] | None = None
     caption: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
+    not_before: AwareDatetime | None = None
+    """The provider is not asked before this time."""
+    deadline_seconds: Annotated[int, Field(ge=1, le=MAX_DEADLINE_SECONDS, strict=True)] | None = (
+        None
+    )
+    """The job fails (`deadline_exceeded`) when the provider was not asked within this time."""
     draft_job_id: UUID | None = None
     """The completed draft of which this is the final; it inherits the draft's place and seed."""
 

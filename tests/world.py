@@ -15,6 +15,9 @@ from adapters.local.queue import LocalTaskQueue
 from adapters.ports import Clock, TaskAnswer
 from adapters.store import reads
 from adapters.store.database import AnyStore, open_store
+from pipeline.dispatch import Dispatching
+from pipeline.estimates import Estimates
+from pipeline.feed import Feed
 from pipeline.generate import Worker, generate
 from pipeline.journal import Journal
 from pipeline.quarantine import quarantine
@@ -48,6 +51,9 @@ class World:
     bus: LocalEventBus
     relay: Relay
     sweep: Sweep
+    dispatching: Dispatching
+    estimates: Estimates
+    feed: Feed
 
     async def submit(self, **fields: Any) -> UUID:
         request = ImageGenerationRequest.model_validate({"prompt": "a lighthouse"} | fields)
@@ -58,6 +64,7 @@ class World:
             journal=self.journal,
             ids=self.worker.ids,
             providers=self.worker.providers,
+            estimate=self.estimates.total_seconds,
         )
         return accepted.reply.job_id
 
@@ -114,7 +121,10 @@ async def world_on(
     provider = ScriptedProvider(repeatable=repeatable)
     blobs, pictures = blobs or MemoryBlobs(), InstantPictures()
     providers = Providers({provider.name: provider}, provider.name, {})
-    worker = Worker(journal, clock, ids, providers, blobs, pictures)
+    dispatching = Dispatching.unknown(journal)
+    worker = Worker(
+        journal, clock, ids, providers, blobs, pictures, is_paused=dispatching.is_paused
+    )
     queue = LocalTaskQueue(
         partial(generate, worker=worker),
         clock=clock,
@@ -128,19 +138,36 @@ async def world_on(
         ids=ids,
         quarantine=partial(quarantine, journal=journal),
     )
-    relay = Relay(journal, queue, bus, clock)
-    sweep = Sweep(worker, relay, queue.incarnation)
+    relay = Relay(journal, queue, bus, clock, dispatching.is_paused)
+    sweep = Sweep(worker, relay, queue.incarnation, dispatching)
+    estimates = Estimates(journal, clock, 2)
+    feed = Feed(journal, clock)
+    journal.subscribe(feed.wake)
     if run:
         relay.start()
         queue.start()
     try:
         yield World(
-            store, journal, clock, worker, provider, blobs, pictures, queue, bus, relay, sweep
+            store,
+            journal,
+            clock,
+            worker,
+            provider,
+            blobs,
+            pictures,
+            queue,
+            bus,
+            relay,
+            sweep,
+            dispatching,
+            estimates,
+            feed,
         )
     finally:
         if run:
             await queue.drain(10)
             await bus.drain(10)
             await relay.stop()
+        await estimates.stop()
         await journal.close()
         await store.close()

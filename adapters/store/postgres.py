@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import uuid4
 
 import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
@@ -36,6 +37,9 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 STATEMENT_TIMEOUT_SECONDS = 30.0
 # A backend whose client vanished between BEGIN and COMMIT must not hold its locks for ever.
 IDLE_IN_TRANSACTION_SECONDS = 20.0
+# Where processes tell each other that they have committed something.
+CHANNEL = "limner"
+LISTEN_AGAIN_SECONDS = 1.0
 
 
 class PostgresStore:
@@ -54,6 +58,7 @@ class PostgresStore:
         # Ambiguous commits: what they decided, and the backend that may still be at it.
         self._ambiguous: dict[str, tuple[list[Outcome], int]] = {}
         self._commits = 0
+        self._name = uuid4().hex
 
     @property
     def commits(self) -> int:
@@ -73,8 +78,10 @@ class PostgresStore:
                 await connection.execute("ROLLBACK")
                 return outcomes
             await self._write(connection, batch)
-            ticket, backend = await connection.fetchrow(
+            ticket, backend, _ = await connection.fetchrow(
                 "SELECT pg_current_xact_id()::text, pg_backend_pid()"
+                # One note a group, and only where there is something to read or to send.
+                + (f", pg_notify('{CHANNEL}', '{self._name}')" if batch.inserts else ", NULL")
             )
             self._failpoints.passing("store.before_commit")
         except BaseException as exc:
@@ -161,6 +168,51 @@ class PostgresStore:
             await self._abandon(connection, rolled_back=True)
             raise StoreUnavailable(f"PostgreSQL cannot tell the time: {exc}") from exc
         return now.astimezone(UTC)
+
+    async def prepare(self) -> None:
+        """Raise the epoch when this server would give transaction ids again that events carry.
+
+        So it is after a restore from a dump: there the counter begins anew, and readers who go by
+        the ids would take new events for old ones.
+        """
+        connection = await self._connected()
+        try:
+            async with connection.transaction():
+                epoch = await connection.fetchval("SELECT epoch FROM lineage FOR UPDATE")
+                highest = await connection.fetchval(
+                    "SELECT max(xid) FROM events WHERE epoch = $1", epoch
+                )
+                next_id = await connection.fetchval(
+                    "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+                )
+                if highest is not None and highest >= next_id:
+                    await connection.execute("UPDATE lineage SET epoch = $1", epoch + 1)
+                    await connection.execute(
+                        f"ALTER TABLE events ALTER COLUMN epoch SET DEFAULT {epoch + 1:d}"
+                    )
+        except _ASYNCPG_ERRORS as exc:
+            await self._abandon(connection, rolled_back=True)
+            raise _translated(exc) from exc
+
+    async def listen(self, on_news: Callable[[], None]) -> None:
+        def heard(_: Any, __: int, ___: str, sender: object) -> None:
+            if sender != self._name:
+                on_news()
+
+        while True:
+            lost = asyncio.Event()
+            connection = None
+            try:
+                connection = await connect(self._url)
+                connection.add_termination_listener(lambda _, lost=lost: lost.set())
+                await connection.add_listener(CHANNEL, heard)
+                on_news()
+                await lost.wait()
+            except (*_ASYNCPG_ERRORS, TimeoutError):
+                await asyncio.sleep(LISTEN_AGAIN_SECONDS)
+            finally:
+                if connection is not None:
+                    connection.terminate()
 
     async def close(self) -> None:
         if self._connection is not None:

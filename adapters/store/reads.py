@@ -1,20 +1,24 @@
 """Every read of the product. Each takes the tenant, save those of the machinery, which say so."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
+from schemas.cursors import Place
 from schemas.tables import (
     Blog,
     BlogSlot,
     CallState,
     DeadLetter,
+    Dispatch,
     Event,
     Image,
     Job,
+    Lineage,
     ProviderCall,
 )
 from states.table import State
@@ -194,6 +198,74 @@ def unpublished_events(session: Session, before: datetime, limit: int) -> Sequen
         .order_by(col(Event.position))
         .limit(limit)
     ).all()
+
+
+def last_place(session: Session) -> tuple[UUID, Place]:
+    """This database's name and the last place that can be read in it. All tenants: the feed's."""
+    lineage = session.exec(select(Lineage)).one()
+    last = session.exec(
+        _in_order(select(Event).where(_readable(session, lineage.epoch)), descending=True).limit(1)
+    ).one_or_none()
+    if last is None or last.epoch < lineage.epoch:
+        return lineage.name, Place(lineage.epoch, 0, 0)
+    return lineage.name, Place.of(last)
+
+
+def events_after(session: Session, after: Place, limit: int) -> Sequence[Event]:
+    """Events after a place, in the order in which no event ever appears behind a reader.
+
+    On PostgreSQL a position is given before its commit, so a lower one may be committed later;
+    readable is only what was written by transactions older than every open one. All tenants: the
+    feed's, which gives each watcher its own.
+    """
+    epoch = session.exec(select(Lineage.epoch)).one()
+    behind = sa.tuple_(Event.epoch, Event.xid, Event.position) > sa.tuple_(
+        *(sa.literal(part, sa.BigInteger) for part in after)
+    )
+    query = select(Event).where(behind, _readable(session, epoch))
+    return session.exec(_in_order(query).limit(limit)).all()
+
+
+def _readable(session: Session, epoch: int) -> sa.ColumnElement[bool]:
+    if session.get_bind().dialect.name == "sqlite":
+        return sa.true()  # one writer: positions are given in the order of the commits
+    oldest_open: sa.ColumnElement[int] = sa.literal_column(
+        "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+    )
+    return sa.or_(col(Event.epoch) < epoch, col(Event.xid) < oldest_open)
+
+
+def _in_order(query: SelectOfScalar[Event], *, descending: bool = False) -> SelectOfScalar[Event]:
+    order = [col(Event.epoch), col(Event.xid), col(Event.position)]
+    return query.order_by(*(part.desc() if descending else part for part in order))
+
+
+def queued_count(session: Session, before: UUID | None = None) -> int:
+    """How many jobs wait, of those requested before the job *before*. All tenants share a queue."""
+    query = (
+        select(sa.func.count())
+        .select_from(Job)
+        .where(col(Job.ended_at).is_(None), Job.state == State.QUEUED)
+    )
+    if before is not None:
+        query = query.where(col(Job.id) < before)
+    return session.exec(query).one()
+
+
+def recent_spans(session: Session, quality: str, limit: int) -> Sequence[timedelta]:
+    """From start to end, of the newest completed jobs of a quality. All tenants': an estimate."""
+    spans = session.exec(
+        select(Job.started_at, Job.ended_at)
+        .where(Job.state == State.COMPLETED, Job.quality == quality)
+        .order_by(col(Job.id).desc())
+        .limit(limit)
+    ).all()
+    return [ended - started for started, ended in spans if started and ended]
+
+
+def dispatch(session: Session) -> Dispatch | None:
+    """Whether jobs are sent. All tenants: the relay's."""
+    return session.exec(select(Dispatch)).one_or_none()
 
 
 def overdue_calls(session: Session, now: datetime, limit: int) -> Sequence[ProviderCall]:

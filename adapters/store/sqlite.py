@@ -7,6 +7,7 @@ simulations on `:memory:`).
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -69,6 +70,7 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         self._engine: sa.Engine | None = None
         self._file: tuple[int, int] | None = None
+        self._opening = threading.Lock()
         self._last_commit: tuple[str, list[Outcome]] | None = None
         self._commits = 0
 
@@ -105,10 +107,18 @@ class SqliteStore:
     async def time(self) -> datetime:
         return datetime.now(UTC)  # the database has no clock of its own
 
+    async def prepare(self) -> None:
+        """Nothing: positions go on where the file's own counter stands."""
+
+    async def listen(self, on_news: Callable[[], None]) -> None:
+        """No other process writes: this one holds the database's lock."""
+        await asyncio.Event().wait()
+
     async def close(self) -> None:
+        # A reader whose caller was cancelled still runs; under a closed connection it would crash.
+        await asyncio.to_thread(self._readers.shutdown)
         await self._run(self._writer, self._close)
-        self._writer.shutdown()
-        self._readers.shutdown()
+        await asyncio.to_thread(self._writer.shutdown)
 
     async def _run(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
         if self._inline:
@@ -160,6 +170,10 @@ class SqliteStore:
             )
 
     def _read_engine(self) -> sa.Engine:
+        with self._opening:
+            return self._opened_engine()
+
+    def _opened_engine(self) -> sa.Engine:
         if self._engine is None:
             if self._database == MEMORY:
                 writer = self._connected()

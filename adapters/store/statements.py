@@ -82,7 +82,7 @@ class TablePlan:
 
 
 def _given_by_database(column: sa.Column[Any]) -> bool:
-    return column.primary_key and isinstance(column.type, sa.BigInteger)
+    return bool(column.info.get("given_by_database"))
 
 
 def _encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:

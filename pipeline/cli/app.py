@@ -1,17 +1,26 @@
 """The commands and their options. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 failed (with --wait also: the job failed or was cancelled);"
+    " 2 wrong usage or settings; 130 interrupted."
+)
+
 app = typer.Typer(
     name="limner",
     help="Limner illustrates blogs: requests for pictures become durable jobs.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+jobs = typer.Typer(help="Look at jobs, cancel them, bring them back.", no_args_is_help=True)
+app.add_typer(jobs, name="jobs")
 
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of the database and pictures [./.limner].")
@@ -20,6 +29,19 @@ Host = Annotated[
     str | None, typer.Option("--host", help="Loopback address to listen on [127.0.0.1].")
 ]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on [8080]; 0 = any.")]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        envvar="LIMNER_SERVER",
+        show_envvar=False,
+        metavar="URL",
+        help="The server to speak to, and no other [http://127.0.0.1:8080; LIMNER_SERVER]."
+        " Where it is not named and none runs, the command takes the database itself.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a job.")]
 
 
 @app.command()
@@ -44,8 +66,6 @@ def demo(
     ] = False,
 ) -> None:
     """Run the service and illustrate a sample blog post with it."""
-    from functools import partial
-
     from pipeline.cli.demo import run_demo
     from pipeline.cli.start import started
 
@@ -59,3 +79,178 @@ def migrate(home: Home = None) -> None:
     from pipeline.cli.start import started
 
     started(run_migration, home=home)
+
+
+@app.command()
+def submit(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the picture shows.")],
+    quality: Annotated[
+        str | None, typer.Option(help="draft, standard, high or ultra [standard].")
+    ] = None,
+    aspect_ratio: Annotated[str | None, typer.Option(help="Such as 16:9 or 3:4 [1:1].")] = None,
+    style: Annotated[str | None, typer.Option(help="A style preset of the provider.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed and prompt give the same composition.")
+    ] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What it must not show.")] = None,
+    blog_id: Annotated[str | None, typer.Option(help="The blog post to place it in.")] = None,
+    role: Annotated[
+        str | None, typer.Option(help="hero, featured, inline, og or thumbnail [inline].")
+    ] = None,
+    position: Annotated[
+        int | None, typer.Option(help="Which place of that role, from 1 [the next free one].")
+    ] = None,
+    alt_text: Annotated[str | None, typer.Option()] = None,
+    caption: Annotated[str | None, typer.Option()] = None,
+    draft_job_id: Annotated[
+        str | None, typer.Option(help="The completed draft of which this is the final.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same request under the same key is done once only.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until the job is at rest.")] = False,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Ask for a picture. Piped, the first line is the job's id; with --wait, addresses follow."""
+    from pipeline.cli.reach import speak
+    from pipeline.cli.submit import run_submit
+
+    request = {
+        "prompt": prompt,
+        "quality": quality,
+        "aspect_ratio": aspect_ratio,
+        "style": style,
+        "seed": seed,
+        "negative_prompt": negative_prompt,
+        "blog_id": blog_id,
+        "role": role,
+        "position": position,
+        "alt_text": alt_text,
+        "caption": caption,
+        "draft_job_id": draft_job_id,
+    }
+    command = partial(run_submit, request=request, idempotency_key=idempotency_key, wait=wait)
+    speak(command, server=server, home=home, as_json=as_json)
+
+
+@jobs.command("list")
+def list_jobs(
+    state: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
+    blog_id: Annotated[str | None, typer.Option()] = None,
+    quality: Annotated[str | None, typer.Option()] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Requested at or after it (ISO 8601).")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Jobs on one page, 1 to 200 [50].")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Go on after the page before.")] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Jobs, the newest request first. Piped: id, state, quality, place, time, divided by tabs."""
+    from pipeline.cli.jobs import run_list
+    from pipeline.cli.reach import speak
+
+    filters = {
+        "state": state,
+        "blog_id": blog_id,
+        "quality": quality,
+        "since": since,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    speak(partial(run_list, filters=filters), server=server, home=home, as_json=as_json)
+
+
+@jobs.command()
+def show(
+    job_id: JobId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """Where a job stands, and its pictures once it is completed."""
+    from pipeline.cli.jobs import run_show
+    from pipeline.cli.reach import speak
+
+    speak(partial(run_show, job_id=job_id), server=server, home=home, as_json=as_json)
+
+
+@jobs.command()
+def cancel(
+    job_id: JobId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """Cancel a job that is not at rest. Cancelling it again changes nothing."""
+    from pipeline.cli.jobs import run_cancel
+    from pipeline.cli.reach import speak
+
+    speak(partial(run_cancel, job_id=job_id), server=server, home=home, as_json=as_json)
+
+
+@jobs.command()
+def retry(
+    job_id: JobId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """Bring a failed or cancelled job back. It may cost once more."""
+    from pipeline.cli.jobs import run_retry
+    from pipeline.cli.reach import speak
+
+    speak(partial(run_retry, job_id=job_id), server=server, home=home, as_json=as_json)
+
+
+@app.command()
+def events(
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with what happens, until Ctrl-C.")
+    ] = False,
+    blog_id: Annotated[str | None, typer.Option()] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Such as image.job.completed; may be given several times."),
+    ] = None,
+    since_id: Annotated[
+        str | None,
+        typer.Option(metavar="CURSOR", help="Only what came after it [--follow: from now on]."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """What happened. Piped: time, type, subject, sequence, cursor, divided by tabs."""
+    from pipeline.cli.events import run_events
+    from pipeline.cli.reach import speak
+
+    command = partial(
+        run_events, follow=follow, since_id=since_id, blog_id=blog_id, types=kind or []
+    )
+    speak(command, server=server, home=home, as_json=as_json)
+
+
+@app.command()
+def pause(
+    reason: Annotated[str | None, typer.Option(metavar="TEXT")] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Begin no job until `limner resume`. Requests are still accepted."""
+    from pipeline.cli.dispatch import run_pause
+    from pipeline.cli.reach import speak
+
+    speak(partial(run_pause, reason=reason), server=server, home=home, as_json=as_json)
+
+
+@app.command()
+def resume(as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
+    """Begin queued jobs again, those first that waited longest."""
+    from pipeline.cli.dispatch import run_resume
+    from pipeline.cli.reach import speak
+
+    speak(run_resume, server=server, home=home, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
+    """What is configured, what is missing, and how to mend it. 0 when nothing fails."""
+    from pipeline.cli.doctor import examine
+
+    examine(server=server, home=home, as_json=as_json)

@@ -74,6 +74,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Limner, str, asynci
                 yield limner, f"http://{_shown(settings.host)}:{port}", stop
             finally:
                 limner.ready = False
+                limner.feed.close()
                 server.should_exit = True
                 await task
     finally:

@@ -53,6 +53,7 @@ async def generate_async(
         journal=limner.journal,
         ids=limner.ids,
         providers=limner.providers,
+        estimate=limner.estimates.total_seconds,
     )
     response.headers["Location"] = f"/api/v1/images/jobs/{accepted.reply.job_id}"
     if accepted.replayed:

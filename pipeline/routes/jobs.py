@@ -20,7 +20,13 @@ async def list_image_jobs(
     filters: Annotated[JobFilters, Query()], limner: Running, tenant: Tenant, base_url: BaseUrl
 ) -> JobListResponse:
     """Jobs, the newest request first. Follow `next_cursor` for more."""
-    return await list_jobs(filters, tenant=tenant, journal=limner.journal, base_url=base_url)
+    return await list_jobs(
+        filters,
+        tenant=tenant,
+        journal=limner.journal,
+        base_url=base_url,
+        estimates=limner.estimates,
+    )
 
 
 @router.get("/{job_id}")
@@ -28,7 +34,13 @@ async def get_job(
     job_id: UUID, limner: Running, tenant: Tenant, base_url: BaseUrl
 ) -> ImageJobStatusResponse:
     """Where a job stands, and its pictures once it is completed."""
-    return await job_status(job_id, tenant=tenant, journal=limner.journal, base_url=base_url)
+    return await job_status(
+        job_id,
+        tenant=tenant,
+        journal=limner.journal,
+        base_url=base_url,
+        estimates=limner.estimates,
+    )
 
 
 @router.post("/{job_id}/retry")
@@ -40,7 +52,9 @@ async def retry_job(
     job = await retry(
         job_id, tenant=tenant, journal=limner.journal, ids=limner.ids, blobs=limner.blobs
     )
-    return status_reply(job, [], now=limner.journal.now(), base_url=base_url)
+    return status_reply(
+        job, [], now=limner.journal.now(), base_url=base_url, estimates=limner.estimates
+    )
 
 
 @router.post("/{job_id}/cancel")
@@ -50,4 +64,6 @@ async def cancel_job(
 ) -> ImageJobStatusResponse:
     """Cancel a job that has not come to rest. Cancelling it again changes nothing."""
     job = await cancel(job_id, tenant=tenant, journal=limner.journal, ids=limner.ids)
-    return status_reply(job, [], now=limner.journal.now(), base_url=base_url)
+    return status_reply(
+        job, [], now=limner.journal.now(), base_url=base_url, estimates=limner.estimates
+    )

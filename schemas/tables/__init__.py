@@ -1,7 +1,16 @@
 """Every table of the product (SQLModel). `…Row` is the shape in memory, its subclass the table."""
 
 from schemas.tables.calls import OPEN_CALLS, CallState, ProviderCall, ProviderCallRow
-from schemas.tables.events import DeadLetter, DeadLetterRow, Event, EventRow, Inbox, InboxRow
+from schemas.tables.dispatch import Dispatch, DispatchRow
+from schemas.tables.events import (
+    DeadLetter,
+    DeadLetterRow,
+    Event,
+    EventRow,
+    Inbox,
+    InboxRow,
+    Lineage,
+)
 from schemas.tables.idempotency import IdempotencyKey, IdempotencyKeyRow
 from schemas.tables.jobs import Job, JobRow
 from schemas.tables.pictures import Blog, BlogRow, BlogSlot, BlogSlotRow, Image, ImageRow
@@ -16,6 +25,7 @@ TABLES: dict[type[Row], type[Row]] = {
     ImageRow: Image,
     InboxRow: Inbox,
     DeadLetterRow: DeadLetter,
+    DispatchRow: Dispatch,
     IdempotencyKeyRow: IdempotencyKey,
     EventRow: Event,
 }
@@ -30,6 +40,8 @@ __all__ = [
     "CallState",
     "DeadLetter",
     "DeadLetterRow",
+    "Dispatch",
+    "DispatchRow",
     "Event",
     "EventRow",
     "IdempotencyKey",
@@ -40,6 +52,7 @@ __all__ = [
     "InboxRow",
     "Job",
     "JobRow",
+    "Lineage",
     "ProviderCall",
     "ProviderCallRow",
     "Row",

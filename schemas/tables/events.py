@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlmodel import Field
 
-from schemas.columns import Json, partial_index
+from schemas.columns import GIVEN, Json, partial_index
 from schemas.tables.row import Row
 
 
@@ -17,6 +17,14 @@ class EventRow(Row):
         default=None,
         primary_key=True,
         sa_type=sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+        sa_column_kwargs=GIVEN,
+    )
+    # On PostgreSQL positions are given before their commit, so a reader goes by (epoch, xid,
+    # position) and waits for older transactions; the epoch rises when a restored database would
+    # give transaction ids again. On SQLite, with its one writer, both stay 0.
+    epoch: int = Field(default=0, sa_column_kwargs=GIVEN | {"server_default": "0"})
+    xid: int = Field(
+        default=0, sa_type=sa.BigInteger, sa_column_kwargs=GIVEN | {"server_default": "0"}
     )
     stream_kind: str
     stream_id: str
@@ -25,6 +33,7 @@ class EventRow(Row):
     tenant: str
     type: str
     blog_id: str | None = None
+    batch_id: UUID | None = None
     # JSON, serialised once when the event is made.
     data: str
     occurred_at: datetime
@@ -37,6 +46,7 @@ class Event(EventRow, table=True):
         sa.UniqueConstraint(
             "tenant", "stream_kind", "stream_id", "seq", name="events_one_per_version"
         ),
+        sa.Index("events_in_order", "epoch", "xid", "position"),
         partial_index("events_unpublished", "occurred_at", where="published_at IS NULL"),
         {"sqlite_autoincrement": True},
     )
@@ -50,6 +60,16 @@ class InboxRow(Row):
 
 class Inbox(InboxRow, table=True):
     __tablename__ = "inbox"
+
+
+class Lineage(Row, table=True):
+    """One row: which database this is, so that a reader's cursor is never used on another."""
+
+    __tablename__ = "lineage"
+
+    id: int = Field(primary_key=True)
+    name: UUID
+    epoch: int
 
 
 class DeadLetterRow(Row):

@@ -38,7 +38,8 @@ async def over(here: Here, database_url: str) -> AsyncIterator[httpx2.AsyncClien
     journal = Journal(store, here.limner.worker.clock, here.limner.ids)
     await journal.start()
     try:
-        async with client_of(dataclasses.replace(here.limner, journal=journal)) as http:
+        worker = dataclasses.replace(here.limner.worker, journal=journal)
+        async with client_of(dataclasses.replace(here.limner, worker=worker)) as http:
             yield http
     finally:
         await journal.close()

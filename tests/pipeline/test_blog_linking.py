@@ -170,6 +170,7 @@ async def test_two_hundred_racing_pictures_without_a_position_get_one_each(
                     journal=world.journal,
                     ids=world.worker.ids,
                     providers=world.worker.providers,
+                    estimate=world.estimates.total_seconds,
                 )
                 for _ in range(200)
             )

@@ -197,7 +197,11 @@ async def test_pages_of_jobs_are_complete_and_stable_under_inserts(world: World)
     seen, cursor = [], None
     while True:
         page = await list_jobs(
-            JobFilters(limit=3, cursor=cursor), tenant=TENANT, journal=world.journal, base_url=""
+            JobFilters(limit=3, cursor=cursor),
+            tenant=TENANT,
+            journal=world.journal,
+            base_url="",
+            estimates=world.estimates,
         )
         seen += [job.job_id for job in page.jobs]
         await world.submit()  # between two pages
@@ -219,6 +223,7 @@ async def test_jobs_are_listed_by_state_blog_quality_time_and_tenant(world: Worl
             tenant=tenant,
             journal=world.journal,
             base_url="http://x",
+            estimates=world.estimates,
         )
         return [job.job_id for job in page.jobs]
 

@@ -1,5 +1,7 @@
 """The first schema."""
 
+from uuid import uuid4
+
 import sqlalchemy as sa
 from alembic import op
 from sqlmodel import UTCDateTime
@@ -50,8 +52,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("subscriber", "event_id"),
     )
     op.create_table(
+        "dispatch",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("paused_at", UTCDateTime(), nullable=True),
+        sa.Column("reason", sa.String(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
         "events",
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("epoch", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("xid", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("stream_kind", sa.String(), nullable=False),
         sa.Column("stream_id", sa.String(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
@@ -59,6 +70,7 @@ def upgrade() -> None:
         sa.Column("tenant", sa.String(), nullable=False),
         sa.Column("type", sa.String(), nullable=False),
         sa.Column("blog_id", sa.String(), nullable=True),
+        sa.Column("batch_id", sa.Uuid(), nullable=True),
         sa.Column("data", sa.String(), nullable=False),
         sa.Column("occurred_at", UTCDateTime(), nullable=False),
         sa.Column("published_at", UTCDateTime(), nullable=True),
@@ -68,6 +80,7 @@ def upgrade() -> None:
         ),
         sqlite_autoincrement=True,
     )
+    op.create_index("events_in_order", "events", ["epoch", "xid", "position"], unique=False)
     op.create_index(
         "events_unpublished",
         "events",
@@ -210,6 +223,13 @@ def upgrade() -> None:
     )
 
     op.create_table(
+        "lineage",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Uuid(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
         "provider_calls",
         sa.Column("job_id", sa.Uuid(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -254,10 +274,26 @@ def upgrade() -> None:
         sqlite_where=sa.text("due_at IS NOT NULL"),
     )
 
+    op.execute(
+        sa.insert(
+            sa.table(
+                "lineage",
+                sa.column("id", sa.Integer),
+                sa.column("name", sa.Uuid),
+                sa.column("epoch", sa.Integer),
+            )
+        ).values(id=1, name=uuid4(), epoch=0)
+    )
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            "ALTER TABLE events ALTER COLUMN xid SET DEFAULT pg_current_xact_id()::text::bigint"
+        )
+
 
 def downgrade() -> None:
 
     op.drop_table("provider_calls")
+    op.drop_table("lineage")
 
     op.drop_table("jobs")
     op.drop_table("inbox")
@@ -266,6 +302,7 @@ def downgrade() -> None:
     op.drop_table("idempotency_keys")
 
     op.drop_table("events")
+    op.drop_table("dispatch")
     op.drop_table("dead_letters")
     op.drop_table("blogs")
     op.drop_table("blog_slots")

@@ -1,0 +1,171 @@
+"""`limner jobs`: look at jobs, cancel them, bring them back."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli.output import Output, clean, facts, state_text
+from pipeline.cli.reach import Place
+from pipeline.cli.start import WrongUsage
+from schemas.replies import ImageJobStatusResponse
+from schemas.requests import JobFilters
+
+
+async def run_list(place: Place, out: Output, *, filters: dict[str, Any]) -> int:
+    filters = {name: value for name, value in filters.items() if value not in (None, [])}
+    if "since" in filters:
+        filters["since"] = _moment(filters["since"])
+    try:
+        wanted = JobFilters.model_validate(filters)
+    except ValidationError as exc:
+        raise WrongUsage(
+            *(
+                f"--{str(error['loc'][0]).replace('_', '-')}: {error['msg']}"
+                for error in exc.errors()
+            )
+        ) from None
+    query = wanted.model_dump(mode="json", exclude_unset=True)
+    async with place.reached() as reached:
+        page = await reached.client.jobs(query)
+    if out.as_json:
+        out.document(page)
+        return 0
+    if out.for_person:
+        out.person(_table(page.jobs) if page.jobs else Text("There are no such jobs."))
+    else:
+        for job in page.jobs:
+            out.line(job.job_id, job.status, job.quality, _place(job), _time(job.created_at))
+    if page.next_cursor is not None:
+        out.note(f"There are more: --cursor {page.next_cursor}")
+    return 0
+
+
+async def run_show(place: Place, out: Output, *, job_id: str) -> int:
+    wanted = parsed_id(job_id)
+    async with place.reached() as reached:
+        show_job(out, await reached.client.job(wanted))
+    return 0
+
+
+async def run_cancel(place: Place, out: Output, *, job_id: str) -> int:
+    wanted = parsed_id(job_id)
+    async with place.reached() as reached:
+        job = await reached.client.cancel(wanted)
+    _show_moved(out, job)
+    return 0
+
+
+async def run_retry(place: Place, out: Output, *, job_id: str) -> int:
+    wanted = parsed_id(job_id)
+    async with place.reached() as reached:
+        job = await reached.client.retry(wanted)
+        here = reached.here
+    _show_moved(out, job)
+    if here:
+        out.note("No server runs: the next `limner serve` works on the job.")
+    return 0
+
+
+def parsed_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise WrongUsage(
+            f"{text!r} is no job id; one is told by `limner submit` and `limner jobs list`"
+        ) from None
+
+
+def show_job(out: Output, job: ImageJobStatusResponse) -> None:
+    """Everything of one job that a person asks for."""
+    if out.as_json:
+        out.document(job)
+        return
+    pairs = _facts(job)
+    if out.for_person:
+        out.person(facts(pairs))
+        return
+    for name, value in pairs:
+        if value is not None:
+            out.line(f"{name}: {clean(value)}")
+
+
+def _facts(job: ImageJobStatusResponse) -> list[tuple[str, object]]:
+    result = job.result
+    working = job.completed_at is None
+    return [
+        ("job", job.job_id),
+        ("state", state_text(job.status)),
+        ("error", job.error_message),
+        ("progress", f"{job.progress_percentage:.0f} %" if working else None),
+        ("remaining", f"{job.estimated_time_remaining} s" if working else None),
+        ("queue position", job.queue_position),
+        ("quality", job.quality),
+        ("place", _place(job) if job.blog_id else None),
+        ("draft", job.draft_job_id),
+        ("final", job.final_job_id),
+        ("attempt", job.attempt if job.attempt > 1 else None),
+        ("requested", _time(job.created_at)),
+        ("at rest", _time(job.completed_at) if job.completed_at else None),
+        ("painted by", f"{result.provider}, {result.model}" if result else None),
+        ("cost", f"${result.cost}" if result and result.cost is not None else None),
+        *(("warning", warning) for warning in job.warnings),
+        *(
+            ("picture", f"{image.url} ({image.width}x{image.height})")
+            for image in (result.images if result else ())
+        ),
+    ]
+
+
+def _show_moved(out: Output, job: ImageJobStatusResponse) -> None:
+    if out.as_json:
+        out.document(job)
+    elif out.for_person:
+        out.person(Text.assemble(f"Job {job.job_id} is ", state_text(job.status), "."))
+    else:
+        out.line(job.job_id, job.status)
+
+
+def _table(jobs: list[ImageJobStatusResponse]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    # An id is there to be copied, so it is never cut.
+    table.add_column("job", no_wrap=True, min_width=36)
+    for name in ("state", "quality"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("place", overflow="fold")
+    table.add_column("requested")
+    for job in jobs:
+        table.add_row(
+            str(job.job_id),
+            state_text(job.status),
+            job.quality.value,
+            clean(_place(job)),
+            _time(job.created_at),
+        )
+    return table
+
+
+def _place(job: ImageJobStatusResponse) -> str | None:
+    if job.blog_id is None:
+        return None
+    place = f" {job.role} {job.position}" if job.role else ""
+    return f"{job.blog_id}{place}"
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _moment(text: str) -> datetime:
+    """A time as a person writes it; without a zone it is this machine's."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise WrongUsage(
+            f"--since: {text!r} is no time; one is 2026-01-31, 2026-01-31T12:00 or"
+            " 2026-01-31T12:00:00Z"
+        ) from None
+    return moment if moment.tzinfo is not None else moment.astimezone()

@@ -1,0 +1,142 @@
+"""`limner submit`: ask for one picture, and wait for it where that is wanted."""
+
+import asyncio
+from time import monotonic
+from typing import Any
+from uuid import UUID, uuid4
+
+from pydantic import ValidationError
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pipeline.cli.client import NoAnswer
+from pipeline.cli.jobs import show_job
+from pipeline.cli.output import Output
+from pipeline.cli.reach import Place, Reached
+from pipeline.cli.start import CommandFailed, WrongUsage
+from schemas.replies import CreateImageJobResponse, ImageJobStatusResponse
+from schemas.requests import ImageGenerationRequest
+from states.table import TERMINAL, State
+
+FIRST_LOOK_SECONDS = 0.05
+SLOWEST_LOOK_SECONDS = 1.0
+# A server that restarts is back sooner.
+SILENCE_SECONDS = 30.0
+
+
+async def run_submit(
+    place: Place,
+    out: Output,
+    *,
+    request: dict[str, Any],
+    idempotency_key: str | None,
+    wait: bool,
+) -> int:
+    request = {name: value for name, value in request.items() if value is not None}
+    _check(request)
+    # Always a key, so that a request whose reply was lost can be sent again.
+    key = idempotency_key or uuid4().hex
+    if not (0 < len(key) <= 200 and key.isascii() and key.isprintable() and " " not in key):
+        raise WrongUsage("--idempotency-key: 1 to 200 visible ASCII characters without spaces")
+    async with place.reached(works=wait, creates=True) as reached:
+        try:
+            accepted = await reached.client.submit(request, idempotency_key=key)
+        except NoAnswer as exc:
+            raise CommandFailed(
+                f"{exc}. The request may have been stored: send it again with"
+                f" --idempotency-key {key} and it is done once only."
+            ) from exc
+        if not wait:
+            _show_accepted(out, accepted, here=reached.here)
+            return 0
+        job = await _at_rest(reached, out, accepted.job_id)
+    if out.as_json:
+        out.document(job)
+    elif out.for_person:
+        show_job(out, job)
+    else:
+        out.line(job.job_id)
+        for image in job.result.images if job.result else ():
+            out.line(image.url)
+    if job.status is State.COMPLETED:
+        return 0
+    if not out.for_person:
+        out.stderr.print(f"limner: the job {job.status}: {job.error_message or 'no reason is told'}")
+    return 1
+
+
+def _check(request: dict[str, Any]) -> None:
+    """Name every option that is wrong before anything is reached or started."""
+    try:
+        ImageGenerationRequest.model_validate(request)
+    except ValidationError as exc:
+        raise WrongUsage(*(option_error(error) for error in exc.errors())) from None
+
+
+def option_error(error: Any) -> str:
+    name = str(error["loc"][0]).replace("_", "-")
+    shown = name.upper() if name == "prompt" else f"--{name}"
+    return f"{shown}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _show_accepted(out: Output, accepted: CreateImageJobResponse, *, here: bool) -> None:
+    if out.as_json:
+        out.document(accepted)
+    elif out.for_person:
+        seconds = accepted.estimated_completion_time
+        out.line(f"Job {accepted.job_id} is queued" + ("." if here else f"; about {seconds} s."))
+    else:
+        out.line(accepted.job_id)
+    for warning in accepted.warnings:
+        out.note(warning)
+    if here:
+        out.note("No server runs: the job is stored, and the next `limner serve` works on it.")
+
+
+async def _at_rest(reached: Reached, out: Output, job_id: UUID) -> ImageJobStatusResponse:
+    """Look at the job until it is at rest, over a restart of the server too."""
+    wait_seconds = FIRST_LOOK_SECONDS
+    heard_at = monotonic()
+    warned = False
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[state]:<17}"),
+        TimeElapsedColumn(),
+        console=out.stderr,
+        transient=True,
+        disable=not out.for_person,
+    ) as progress:
+        bar = progress.add_task(f"Job {job_id}", total=100, state="queued")
+        try:
+            while True:
+                reached.check()
+                try:
+                    job = await reached.client.job(job_id)
+                except NoAnswer as exc:
+                    if monotonic() - heard_at > SILENCE_SECONDS:
+                        raise CommandFailed(
+                            f"{exc}. The job is kept: `limner jobs show {job_id}` tells of it."
+                        ) from exc
+                else:
+                    heard_at = monotonic()
+                    progress.update(bar, completed=job.progress_percentage, state=job.status.value)
+                    if job.status in TERMINAL:
+                        return job
+                    if job.status is State.QUEUED and not warned:
+                        warned = await _told_of_pause(reached, out)
+                await asyncio.sleep(wait_seconds)
+                wait_seconds = min(1.5 * wait_seconds, SLOWEST_LOOK_SECONDS)
+        except asyncio.CancelledError:
+            goes_on = "is kept for the next `limner serve`" if reached.here else "goes on"
+            out.note(f"Stopped waiting. Job {job_id} {goes_on}.")
+            raise
+
+
+async def _told_of_pause(reached: Reached, out: Output) -> bool:
+    """Whoever waits while dispatch is paused would wait without knowing why."""
+    state = await reached.client.dispatch()
+    if state.paused:
+        why = f" ({state.reason})" if state.reason else ""
+        out.note(f"Dispatch is paused{why}; `limner resume` lets the job begin.")
+    return state.paused

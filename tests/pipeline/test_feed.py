@@ -1,0 +1,198 @@
+"""Watchers see every event once and in order, whatever is committed at the same time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from adapters.local.clock import SystemClock
+from adapters.store import reads
+from adapters.store.database import open_store
+from pipeline.feed import Filter, Reset, Seen
+from schemas.cursors import EventCursor, Place
+from tests.jobs import NOW, create, new_job
+from tests.world import TENANT, World, world_on
+
+
+@asynccontextmanager
+async def watched(url: str) -> AsyncIterator[World]:
+    """A world on real time whose feed runs."""
+    async with world_on(url, clock=SystemClock()) as world:
+        running = asyncio.create_task(world.feed.run())
+        yield world
+        world.feed.close()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def take(watching: AsyncIterator[Seen | Reset], count: int) -> list[Seen]:
+    async with asyncio.timeout(20):
+        found = []
+        while len(found) < count:
+            one = await anext(watching)
+            assert isinstance(one, Seen)
+            found.append(one)
+        return found
+
+
+def subjects(found: list[Seen]) -> list[str]:
+    return [one.event.stream_id for one in found]
+
+
+async def test_a_watcher_sees_what_happens_from_now_on(database_url: str) -> None:
+    async with watched(database_url) as world:
+        await world.submit()
+        watching = world.feed.watch(Filter(TENANT))
+        first = asyncio.ensure_future(take(watching, 3))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while not world.feed._watchers:
+                await world.journal.read(reads.alive)
+        jobs = [await world.submit() for _ in range(3)]
+        assert subjects(await first) == [str(job) for job in jobs]
+
+
+async def test_a_watcher_goes_on_after_its_cursor_without_gap_or_repetition(
+    database_url: str,
+) -> None:
+    async with watched(database_url) as world:
+        start = await world.feed.tail()
+        jobs = [str(await world.submit()) for _ in range(10)]
+        watching = world.feed.watch(Filter(TENANT), start)
+        seen = await take(watching, 4)
+        await watching.aclose()  # type: ignore[attr-defined]  # an async generator
+        jobs += [str(await world.submit()) for _ in range(5)]
+        again = world.feed.watch(Filter(TENANT), EventCursor.parse(str(seen[-1].cursor)))
+        assert subjects(seen) + subjects(await take(again, 11)) == jobs
+
+
+async def test_without_follow_the_stream_ends_where_the_events_end(database_url: str) -> None:
+    async with watched(database_url) as world:
+        start = await world.feed.tail()
+        await world.submit()
+        found = [one async for one in world.feed.watch(Filter(TENANT), start, follow=False)]
+        assert len(found) == 1
+
+
+async def test_watchers_see_only_what_they_asked_for(database_url: str) -> None:
+    async with watched(database_url) as world:
+        start = await world.feed.tail()
+        mine = await world.submit(blog_id="post")
+        await world.deliver(mine)
+        await world.submit(blog_id="other")
+
+        async def types(**wanted: Any) -> list[str]:
+            tenant = wanted.pop("tenant", TENANT)
+            watching = world.feed.watch(Filter(tenant, **wanted), start, follow=False)
+            return [one.event.type async for one in watching if isinstance(one, Seen)]
+
+        assert len(await types()) == 5
+        assert await types(types=frozenset({"image.job.completed"})) == ["image.job.completed"]
+        assert len(await types(blog_id="post")) == 4
+        assert len(await types(job_id=mine)) == 4
+        assert await types(batch_id=uuid4()) == []
+        assert await types(tenant="somebody-else") == []
+
+
+@pytest.mark.parametrize("foreign", ["lineage", "epoch"])
+async def test_a_foreign_cursor_is_reset(database_url: str, foreign: str) -> None:
+    async with watched(database_url) as world:
+        await world.submit()
+        tail = await world.feed.tail()
+        if foreign == "lineage":
+            cursor = EventCursor(uuid4(), tail.place)
+        else:
+            cursor = EventCursor(tail.lineage, Place(tail.place.epoch + 1, 0, 0))
+        found = [one async for one in world.feed.watch(Filter(TENANT), cursor, follow=False)]
+        assert found == [Reset(tail)]
+
+
+@pytest.mark.parametrize("text", ["", "7", "x" * 32 + "-0-0-0", "\x00", "-" * 40])
+def test_what_is_no_cursor_is_not_taken_for_one(text: str) -> None:
+    assert EventCursor.parse(text) is None
+
+
+async def test_a_lower_position_that_is_committed_late_is_delivered(postgres_url: str) -> None:
+    """One transaction takes its position first and commits last."""
+    early, late = new_job(), new_job()
+    other = await asyncpg.connect(postgres_url)
+    async with watched(postgres_url) as world:
+        start = await world.feed.tail()
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute(
+            "INSERT INTO events (stream_kind, stream_id, seq, event_id, tenant, type, data,"
+            " occurred_at) VALUES ('job', $1, 1, $2, 'default', 'image.job.queued', '{}', $3)",
+            str(early.id),
+            uuid4(),
+            NOW,
+        )
+        await world.journal.record(create(late))
+        nothing = [one async for one in world.feed.watch(Filter(TENANT), start, follow=False)]
+        assert nothing == []
+        await transaction.commit()
+        found = await take(world.feed.watch(Filter(TENANT), start), 2)
+        assert subjects(found) == [str(early.id), str(late.id)]
+        positions = [one.cursor.place.position for one in found]
+        assert positions == sorted(positions)
+    await other.close()
+
+
+async def test_another_processs_commit_wakes_the_listener(postgres_url: str) -> None:
+    heard = asyncio.Event()
+    listener = open_store(postgres_url)
+    listening = asyncio.create_task(listener.listen(heard.set))
+    async with world_on(postgres_url, clock=SystemClock()) as world:
+        await asyncio.wait_for(heard.wait(), 10)  # it listens
+        heard.clear()
+        await world.submit()
+        await asyncio.wait_for(heard.wait(), 10)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await listener.close()
+
+
+async def test_a_restored_database_begins_a_new_epoch(postgres_url: str) -> None:
+    """As after a restore from a dump: events carry ids that this server has yet to give."""
+    other = await asyncpg.connect(postgres_url)
+    async with watched(postgres_url) as world:
+        await world.submit()
+        before = await world.feed.tail()
+        await other.execute("UPDATE events SET xid = xid + 1000000000")
+        await world.store.prepare()
+        await world.submit()
+        tail = await world.feed.tail()
+        assert tail.place.epoch == before.place.epoch + 1
+        found = [one async for one in world.feed.watch(Filter(TENANT), before, follow=False)]
+        assert found == [Reset(tail)]
+        old = EventCursor(tail.lineage, Place(before.place.epoch, 0, 0))
+        rows = await world.store.read(reads.events_after, old.place, 10)
+        assert [row.epoch for row in rows] == [0, 1]
+        await world.store.prepare()
+        assert (await world.feed.tail()).place.epoch == tail.place.epoch
+    await other.close()
+
+
+async def test_a_watcher_that_is_far_behind_reads_the_database(sqlite_url: str) -> None:
+    async with watched(sqlite_url) as world:
+        start = await world.feed.tail()
+        jobs = [new_job() for _ in range(1_200)]
+        await asyncio.gather(*(world.journal.record(create(job)) for job in jobs))
+        found = await take(world.feed.watch(Filter(TENANT), start), 1_200)
+        assert sorted(subjects(found)) == sorted(str(job.id) for job in jobs)
+
+
+async def test_closing_the_feed_ends_every_stream(sqlite_url: str) -> None:
+    async with watched(sqlite_url) as world:
+        streams = [
+            asyncio.ensure_future(anext(world.feed.watch(Filter(TENANT)), None)) for _ in range(5)
+        ]
+        async with asyncio.timeout(10):
+            while world.feed._watchers < 5:
+                await world.journal.read(reads.alive)
+        world.feed.close()
+        assert await asyncio.gather(*streams) == [None] * 5
