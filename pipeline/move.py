@@ -113,7 +113,7 @@ def job_event(
     facts: dict[str, Any] = {
         "job_id": str(job.id),
         "kind": job.kind,
-        "state": job.state.value,
+        "state": job.state,
         "attempt": job.attempt,
         "quality": job.quality,
         "is_draft": job.is_draft,
@@ -127,12 +127,12 @@ def job_event(
         "reason": reason,
     }
     return EventRow.of(
-        stream_kind=StreamKind.JOB.value,
+        stream_kind=StreamKind.JOB,
         stream_id=str(job.id),
         seq=job.version,
         event_id=event_id,
         tenant=job.tenant,
-        type=(kind or EVENT_OF_STATE[job.state]).value,
+        type=kind or EVENT_OF_STATE[job.state],
         blog_id=job.blog_id,
         batch_id=job.batch_id,
         data=data_json(facts | (data or {})),

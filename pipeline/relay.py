@@ -7,11 +7,13 @@ finds it; nothing is kept here that a death could lose.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import structlog
 
 from adapters.errors import QueueUnavailable, Unavailable
 from adapters.ports import Clock, EventBus, TaskQueue
+from adapters.store.reads import Sending
 from pipeline.journal import Journal, JournalClosed
 from pipeline.move import job_key
 from schemas.step import EventMark, Look, Step, Writes
@@ -26,6 +28,8 @@ MAX_WAITING = 20_000
 EVENTS_AT_ONCE = 500
 SENDS_AT_ONCE = 256
 PUBLISHES_AT_ONCE = 16
+# A job that a worker takes up within this time needs no mark of its own.
+MARK_AFTER_SECONDS = 0.25
 
 
 class Relay:
@@ -44,7 +48,7 @@ class Relay:
         self._queue = queue
         self._bus = bus
         self._clock = clock
-        self._jobs: asyncio.Queue[JobRow] = asyncio.Queue(MAX_WAITING)
+        self._jobs: asyncio.Queue[Sending] = asyncio.Queue(MAX_WAITING)
         self._events: asyncio.Queue[EventRow] = asyncio.Queue(MAX_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
         # The loops without which nothing is sent; the sweep would offer in vain.
@@ -52,11 +56,17 @@ class Relay:
         self._sends = asyncio.Semaphore(SENDS_AT_ONCE)
         # What is on its way, so that the sweep does not send it a second time.
         self._publishes = asyncio.Semaphore(PUBLISHES_AT_ONCE)
-        self._under_way: set[tuple[str, str, str, int]] = set()
+        self._under_way: set[object] = set()
+        # Sent, and neither marked nor taken up yet.
+        self._unmarked: dict[UUID, Sending] = {}
+        self._sent = asyncio.Event()
 
     def start(self) -> None:
         self._journal.subscribe(self.take)
-        self.vital = (self._spawn(self._send_jobs()), self._spawn(self._send_events()))
+        self.vital = tuple(
+            self._spawn(loop)
+            for loop in (self._send_jobs(), self._send_events(), self._mark_jobs())
+        )
 
     async def stop(self) -> None:
         """Stop sending. What is on its way and unmarked is sent again by the next process."""
@@ -67,19 +77,20 @@ class Relay:
     def take(self, committed: Sequence[Writes]) -> None:
         """Note what a commit made ready to be sent; called by the journal."""
         for writes in committed:
+            for _, row in writes.updates:
+                if isinstance(row, JobRow) and (row.lease_token or row.state not in OPEN):
+                    self._taken_up(row)
             self.offer_events(row for _, row in writes.inserts if isinstance(row, EventRow))
             self.offer_jobs(
-                row for _, row in (*writes.inserts, *writes.updates) if isinstance(row, JobRow)
+                Sending.of(row)
+                for _, row in (*writes.inserts, *writes.updates)
+                if isinstance(row, JobRow) and self._wants_sending(row)
             )
 
-    def offer_jobs(self, jobs: Iterable[JobRow]) -> None:
+    def offer_jobs(self, jobs: Iterable[Sending]) -> None:
         for job in jobs:
-            if (
-                self._wants_sending(job)
-                and _sending(job) not in self._under_way
-                and not self._jobs.full()
-            ):
-                self._under_way.add(_sending(job))
+            if job not in self._under_way and not self._jobs.full() and not self._is_paused():
+                self._under_way.add(job)
                 self._jobs.put_nowait(job)
 
     def offer_events(self, events: Iterable[EventRow]) -> None:
@@ -92,8 +103,6 @@ class Relay:
     def _wants_sending(self, job: JobRow) -> bool:
         if job.state not in OPEN or job.dispatched_to == self._queue.incarnation:
             return False
-        if self._is_paused():
-            return False
         # A received job whose worker holds the lease goes on by itself.
         return job.state is State.QUEUED or job.lease_token is None
 
@@ -103,19 +112,25 @@ class Relay:
             await self._sends.acquire()
             self._spawn(self._send_job(job))
 
-    async def _send_job(self, job: JobRow) -> None:
-        task = ImageTask(job_id=job.id, attempt=job.attempt, dispatch=job.dispatch)
+    async def _send_job(self, job: Sending) -> None:
+        task = ImageTask(job_id=job.job_id, attempt=job.attempt, dispatch=job.dispatch)
         try:
             not_before = self._by_the_queues_clock(job.not_before)
             await self._queue.create_image_generation_task(task, not_before=not_before)
-            await self._mark_sent(task)
         except QueueUnavailable as exc:
-            log.warning("task_not_sent", job_id=str(job.id), error=str(exc))
-        except (Unavailable, JournalClosed) as exc:
-            log.warning("sent_mark_lost", job_id=str(job.id), error=str(exc))
+            self._under_way.discard(job)
+            log.warning("task_not_sent", job_id=str(job.job_id), error=str(exc))
+        else:
+            self._unmarked[job.job_id] = job
+            self._sent.set()
         finally:
-            self._under_way.discard(_sending(job))
             self._sends.release()
+
+    def _taken_up(self, job: JobRow) -> None:
+        """A worker has the job: it says itself that it was sent."""
+        sending = self._unmarked.pop(job.id, None)
+        if sending is not None:
+            self._under_way.discard(sending)
 
     def _by_the_queues_clock(self, moment: datetime | None) -> datetime | None:
         """Jobs go by the database's clock, the queue by this machine's."""
@@ -123,18 +138,32 @@ class Relay:
             return None
         return self._clock.now() + (moment - self._journal.now())
 
-    async def _mark_sent(self, task: ImageTask) -> None:
+    async def _mark_jobs(self) -> None:
+        """Mark what waits in the queue as sent; most jobs are taken up before it comes to that."""
+        while True:
+            await self._sent.wait()
+            self._sent.clear()
+            await self._clock.sleep(MARK_AFTER_SECONDS)
+            waiting, self._unmarked = self._unmarked, {}
+            await asyncio.gather(*(self._mark_sent(job) for job in waiting.values()))
+
+    async def _mark_sent(self, sent: Sending) -> None:
         incarnation = self._queue.incarnation
 
         def decide(look: Look, writes: Writes) -> None:
-            job = look.get(JobRow, task.job_id)
-            if job is None or (job.attempt, job.dispatch) != (task.attempt, task.dispatch):
+            job = look.get(JobRow, sent.job_id)
+            if job is None or (job.attempt, job.dispatch) != (sent.attempt, sent.dispatch):
                 return
             if job.dispatched_to == incarnation or job.state not in OPEN:
                 return
             writes.update(job.changed(dispatched_to=incarnation), job.id)
 
-        await self._journal.record(Step("mark_sent", decide, (job_key(task.job_id),)))
+        try:
+            await self._journal.record(Step("mark_sent", decide, (job_key(sent.job_id),)))
+        except (Unavailable, JournalClosed) as exc:
+            log.warning("sent_mark_lost", job_id=str(sent.job_id), error=str(exc))
+        finally:
+            self._under_way.discard(sent)
 
     async def _send_events(self) -> None:
         while True:
@@ -181,10 +210,6 @@ class Relay:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _sending(job: JobRow) -> tuple[str, str, str, int]:
-    return job.tenant, str(job.id), str(job.attempt), job.dispatch
 
 
 def _mark(event: EventRow) -> tuple[str, str, str, int]:

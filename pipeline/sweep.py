@@ -266,7 +266,7 @@ class Sweep:
         await self.dispatching.refresh()
         if not self.dispatching.is_paused():
             jobs = await journal.read(reads.unsent_jobs, self.incarnation, READ_AT_ONCE)
-            self.relay.offer_jobs(_row(job) for job in jobs if job.lease_token is None)
+            self.relay.offer_jobs(jobs)
         events = await journal.read(reads.unpublished_events, events_before, READ_AT_ONCE)
         self.relay.offer_events(events)
 

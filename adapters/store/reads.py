@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple, Self
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from schemas.tables import (
     Event,
     Image,
     Job,
+    JobRow,
     Lineage,
     ProviderCall,
 )
@@ -160,11 +162,25 @@ def working_jobs(session: Session) -> Sequence[Job]:
     ).all()
 
 
-def unsent_jobs(session: Session, incarnation: str, limit: int) -> Sequence[Job]:
+class Sending(NamedTuple):
+    """What the relay needs of a job to send it."""
+
+    tenant: str
+    job_id: UUID
+    attempt: int
+    dispatch: int
+    not_before: datetime | None
+
+    @classmethod
+    def of(cls, job: JobRow) -> Self:
+        return cls(job.tenant, job.id, job.attempt, job.dispatch, job.not_before)
+
+
+def unsent_jobs(session: Session, incarnation: str, limit: int) -> Sequence[Sending]:
     """Open jobs that wait for a worker and were not sent to this queue. All tenants: the sweep's.
 
-    A running job waits for a worker only where its provider works asynchronously: its call is
-    `accepted` and is to be polled.
+    A received job whose lease lives goes on by itself. A running job waits for a worker only where
+    its provider works asynchronously: its call is `accepted` and is to be polled.
     """
     polled = (
         select(ProviderCall.job_id)
@@ -175,11 +191,12 @@ def unsent_jobs(session: Session, incarnation: str, limit: int) -> Sequence[Job]
         )
         .exists()
     )
-    return session.exec(
-        select(Job)
+    rows = session.exec(
+        sa.select(Job.tenant, Job.id, Job.attempt, Job.dispatch, Job.not_before)  # type: ignore[call-overload]  # five columns are too many for SQLModel's select
         .where(
             col(Job.ended_at).is_(None),
             sa.or_(col(Job.dispatched_to).is_(None), col(Job.dispatched_to) != incarnation),
+            col(Job.lease_token).is_(None),
             sa.or_(
                 col(Job.state).in_([State.QUEUED, State.PROCESSING_RESULT]),
                 sa.and_(col(Job.state) == State.RUNNING, polled),
@@ -188,6 +205,7 @@ def unsent_jobs(session: Session, incarnation: str, limit: int) -> Sequence[Job]
         .order_by(col(Job.queued_at))
         .limit(limit)
     ).all()
+    return [Sending(*row) for row in rows]
 
 
 def unpublished_events(session: Session, before: datetime, limit: int) -> Sequence[Event]:

@@ -3,20 +3,21 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
+from pydantic import BaseModel, ValidationError
 
 from adapters.errors import AlreadyRunning, SchemaOutdated, Unavailable
-from pipeline.telemetry import configure_logging
 
-# It takes most of a command's start, and a command that was told its server needs no settings.
+# Imported where they are used: a command that was told its server needs neither the settings nor
+# a log, and they would take most of its start.
 if TYPE_CHECKING:
     from pipeline.settings import Settings
+
+M = TypeVar("M", bound=BaseModel)
 
 INTERRUPTED = 130
 
@@ -34,16 +35,33 @@ Failed = Callable[[str], object]
 
 def started(command: "Callable[[Settings], Awaitable[int]]", **options: Any) -> NoReturn:
     """Run *command* with the settings of the environment and *options*; exit with its code."""
+    from pipeline.telemetry import configure_logging
+
     configure_logging()
 
     async def run() -> int:
-        return await command(settings_of(**options))
+        settings = settings_of(**options)
+        with misconfiguration_told():
+            return await command(settings)
 
     finish(run)
 
 
+@contextmanager
+def misconfiguration_told() -> Iterator[None]:
+    """A setting that only shows to be wrong when the parts are joined is wrong usage as well."""
+    from pipeline.settings import Misconfigured
+
+    try:
+        yield
+    except Misconfigured as exc:
+        raise WrongUsage(str(exc)) from None
+
+
 def settings_of(**options: Any) -> "Settings":
     """The settings of the environment and of those *options* that are not None."""
+    from pydantic_settings import SettingsError
+
     from pipeline.settings import Settings
 
     try:
@@ -58,38 +76,54 @@ def settings_of(**options: Any) -> "Settings":
         raise WrongUsage(str(exc)) from None
 
 
+def checked(model: type[M], options: Mapping[str, Any]) -> M:
+    """*options* as *model*; raises `WrongUsage` with a line for each option that is wrong."""
+    try:
+        return model.model_validate(options)
+    except ValidationError as exc:
+        raise WrongUsage(*(_option_error(error) for error in exc.errors())) from None
+
+
+def _option_error(error: Any) -> str:
+    name = str(error["loc"][0]).replace("_", "-")
+    shown = name.upper() if name == "prompt" else f"--{name}"
+    if error["type"] in ("too_short", "string_too_short"):
+        return f"{shown}: it must not be empty"
+    return f"{shown}: {error['msg'].removeprefix('Value error, ')}"
+
+
 def finish(command: Callable[[], Awaitable[int]], failed: Failed | None = None) -> NoReturn:
     """Run *command* to its end and exit with its code; *failed* tells why it cannot go on."""
-    failed = failed or partial(typer.echo, err=True)
+    failed = failed or _tell
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            code = runner.run(_run(command))
+            code = runner.run(_coroutine(command))
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except WrongUsage as exc:
         for line in exc.args:
-            typer.echo(f"limner: {line}", err=True)
+            _tell(line)
         raise typer.Exit(2) from None
     except AlreadyRunning as exc:
-        failed(f"limner: {exc}. Stop it first, or choose another folder with --home.")
+        failed(f"{exc}. Stop it first, or choose another folder with --home.")
         raise typer.Exit(1) from None
     except BrokenPipeError:  # `limner events | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     # OSError: a home that is a file, or may not be written.
     except (CommandFailed, SchemaOutdated, Unavailable, OSError) as exc:
-        failed(f"limner: {exc}")
+        # SQLAlchemy adds a line that leads to its own documentation.
+        failed(str(exc).partition("\n")[0])
         raise typer.Exit(1) from None
     raise typer.Exit(code)
 
 
-async def _run(command: Callable[[], Awaitable[int]]) -> int:
-    from pipeline.settings import Misconfigured
+def _tell(line: str) -> None:
+    typer.echo(f"limner: {line}", err=True)
 
-    try:
-        return await command()
-    except Misconfigured as exc:
-        raise WrongUsage(str(exc)) from None
+
+async def _coroutine(command: Callable[[], Awaitable[int]]) -> int:
+    return await command()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

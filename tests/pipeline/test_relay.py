@@ -25,7 +25,19 @@ async def test_a_committed_job_goes_its_way_without_the_sweep(database_url: str)
         job_id = await world.submit(blog_id="post")
         await all_linked(world, "post", 1)
         job = await world.job(job_id)
-        assert (job.state, job.dispatched_to) == (State.COMPLETED, world.queue.incarnation)
+        assert (job.state, job.dispatch, job.resumes) == (State.COMPLETED, 1, 0)
+
+
+async def test_a_job_that_waits_in_the_queue_is_marked_as_sent(database_url: str) -> None:
+    async with world_on(database_url) as world:
+        world.relay.start()
+        job_id = await world.submit()
+        assert isinstance(world.clock, FakeClock)
+        async with asyncio.timeout(20):
+            while (await world.job(job_id)).dispatched_to != world.queue.incarnation:
+                await world.clock.advance(0.1)
+        assert not await world.store.read(reads.unsent_jobs, world.queue.incarnation, 10)
+        await world.relay.stop()
 
 
 async def test_every_event_that_left_is_marked(database_url: str) -> None:

@@ -185,9 +185,9 @@ async def test_what_waits_to_be_sent_is_found(store: AnyStore) -> None:
     await store.commit([create(job) for job in (waiting, sent, resting)])
     await store.commit([pull(resting.id, Trigger.CANCEL)])
     found = await store.read(reads.unsent_jobs, "here", 10)
-    assert [job.id for job in found] == [waiting.id]
+    assert [job.job_id for job in found] == [waiting.id]
     found = await store.read(reads.unsent_jobs, "elsewhere", 10)
-    assert {job.id for job in found} == {waiting.id, sent.id}
+    assert {job.job_id for job in found} == {waiting.id, sent.id}
     assert len(await store.read(reads.unpublished_events, NOW, 10)) == 4
 
 
@@ -212,7 +212,8 @@ async def test_an_accepted_call_sends_its_running_job_to_be_polled(store: AnySto
         writes.insert(call, job.id, 1)
 
     await store.commit([Step("accept", accept)])
-    assert [one.id for one in await store.read(reads.unsent_jobs, "here", 10)] == [job.id]
+    unsent = await store.read(reads.unsent_jobs, "here", 10)
+    assert [one.job_id for one in unsent] == [job.id]
     assert [one.job_id for one in await store.read(reads.overdue_calls, NOW, 10)] == [job.id]
 
 

@@ -1,0 +1,237 @@
+"""Limner as a peer of the yardstick: its use cases on PostgreSQL, one worker process.
+
+The submitter only commits; the worker is woken by NOTIFY, runs queue, bus and subscribers in
+process and asks a provider that answers the yardstick's `generate()`. The two effects are blog-linking and
+an inbox-only subscriber. The blob store and the pictures are stand-ins, since no peer handles
+bytes; nothing else is left out or switched off.
+
+Run through the yardstick's own `run.py`, with this file as the peer.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import asyncpg
+import structlog
+from common import DSN, PAYLOAD, Sub, arun, gather_bounded, generate, peer_main
+
+from adapters.local.bus import LocalEventBus, Subscription
+from adapters.local.clock import SystemClock
+from adapters.local.ids import RandomIds
+from adapters.local.queue import LocalTaskQueue
+from adapters.ports import PaintedPicture, Painting, PaintRequest, StoredObject, TakenPicture
+from adapters.store.database import migrate, open_store
+from pipeline.dispatch import Dispatching
+from pipeline.generate import Worker
+from pipeline.generate import generate as generate_job
+from pipeline.journal import Journal
+from pipeline.quarantine import quarantine
+from pipeline.relay import Relay
+from pipeline.submit import Providers, submit
+from pipeline.subscribers import SUBSCRIBERS
+from pipeline.sweep import Sweep
+from schemas.events import CloudEvent, EventType
+from schemas.requests import ImageGenerationRequest, Quality
+from schemas.step import Look, RowKey, Step, Writes
+from schemas.tables import InboxRow
+
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+
+TENANT = "default"
+SECOND = "promotion-stand-in"
+SUBMITTED_AT_ONCE = 500
+JOBS_A_POST = 10
+
+EFFECTS = """
+ALTER TABLE inbox ADD COLUMN written_at timestamptz NOT NULL DEFAULT clock_timestamp();
+DROP TABLE yard_effect;
+CREATE VIEW yard_effect AS SELECT
+    (SELECT j.blog_job_id FROM events e JOIN jobs j ON j.id = e.stream_id::uuid
+      WHERE e.event_id = i.event_id) AS job_id,
+    i.subscriber AS kind, i.written_at AS at FROM inbox i;
+"""
+# One effect, one note: the yardstick's client waits for the id that it submitted.
+NOTES = """
+CREATE INDEX events_by_id ON events (event_id);
+CREATE FUNCTION yard_note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('yard', j.blog_job_id) FROM events e JOIN jobs j ON j.id = e.stream_id::uuid
+      WHERE e.event_id = NEW.event_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER yard_note AFTER INSERT ON inbox FOR EACH ROW EXECUTE FUNCTION yard_note();
+"""
+
+
+class NoBlobs:
+    """Keeps what is put until it is read again."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+
+    async def put(self, key: str, data: bytes, *, content_type: str) -> StoredObject:
+        self._objects[key] = data
+        return StoredObject(key, len(data), "0" * 64, content_type)
+
+    async def get(self, key: str) -> bytes:
+        return self._objects.pop(key)
+
+    async def exists(self, key: str) -> bool:
+        return key in self._objects
+
+    async def delete(self, key: str) -> None:
+        self._objects.pop(key, None)
+
+    async def free_bytes(self) -> int | None:
+        return None
+
+    def location(self, key: str) -> str:
+        return key
+
+
+class NoPictures:
+    async def take_in(self, data: bytes) -> TakenPicture:
+        return TakenPicture(data, "image/png", 1024, 1024, ())
+
+
+class YardProvider:
+    name = "yard"
+    repeatable = False
+    styles: frozenset[str] = frozenset()
+
+    def resolve_model(self, quality: str) -> str:
+        return "fake-xl"
+
+    def price(self, quality: str) -> Decimal | None:
+        return Decimal("0.01")
+
+    async def generate(self, request: PaintRequest) -> Painting:
+        result: dict[str, Any] = await generate(PAYLOAD)
+        picture = PaintedPicture(str(result["url"]).encode(), "image/png", request.seed)
+        return Painting((picture,), "fake-xl", Decimal("0.01"))
+
+
+def setup() -> None:
+    async def make() -> None:
+        await migrate(DSN)
+        connection = await asyncpg.connect(DSN)
+        await connection.execute(EFFECTS)
+        if os.environ.get("YARD_WORK") == "w3":
+            await connection.execute(NOTES)
+        await connection.close()
+
+    asyncio.run(make())
+
+
+async def second_effect(event: CloudEvent, journal: Journal) -> None:
+    """An inbox row and nothing else."""
+    row = InboxRow.of(subscriber=SECOND, event_id=event.id, handled_at=journal.now())
+
+    def decide(look: Look, writes: Writes) -> None:
+        if look.get(InboxRow, SECOND, event.id) is None:
+            writes.insert(row, SECOND, event.id)
+
+    await journal.record(Step("second", decide, (RowKey(InboxRow, (SECOND, event.id)),)))
+
+
+def worker(concurrency: int) -> None:
+    async def work() -> None:
+        gc.freeze()  # as `limner serve` does
+        gc.set_threshold(50_000, 20, 100)
+        clock = SystemClock()
+        ids = RandomIds(clock, random.SystemRandom())
+        store = open_store(DSN)
+        await store.prepare()
+        journal = Journal(store, clock, ids)
+        await journal.start()
+        provider = YardProvider()
+        dispatching = Dispatching.unknown(journal)
+        machine = Worker(
+            journal,
+            clock,
+            ids,
+            Providers({provider.name: provider}, provider.name, {}),
+            NoBlobs(),
+            NoPictures(),
+            is_paused=dispatching.is_paused,
+        )
+        queue = LocalTaskQueue(
+            partial(generate_job, worker=machine),
+            clock=clock,
+            ids=ids,
+            dispatches_per_second=None,
+            concurrent_dispatches=concurrency,
+        )
+        linking = [Subscription(s.name, s.types, s.handler(journal, ids)) for s in SUBSCRIBERS]
+        second = Subscription(
+            SECOND,
+            frozenset({EventType.JOB_COMPLETED.value}),
+            partial(second_effect, journal=journal),
+        )
+        bus = LocalEventBus(
+            [*linking, second],
+            clock=clock,
+            ids=ids,
+            quarantine=partial(quarantine, journal=journal),
+            concurrency_per_subscriber=1_000,
+        )
+        relay = Relay(journal, queue, bus, clock, dispatching.is_paused)
+        relay.start()
+        sweep = Sweep(machine, relay, queue.incarnation, dispatching)
+        await sweep.take_over()
+        queue.start()
+        await asyncio.gather(sweep.run(), store.listen(sweep.wake))
+
+    arun(work())
+
+
+@contextlib.asynccontextmanager
+async def submitter() -> AsyncIterator[Sub]:
+    clock = SystemClock()
+    ids = RandomIds(clock, random.SystemRandom())
+    store = open_store(DSN)
+    journal = Journal(store, clock, ids)
+    await journal.start()
+    provider = YardProvider()
+    providers = Providers({provider.name: provider}, provider.name, {})
+    count = 0
+
+    async def one(job_id: str) -> None:
+        nonlocal count
+        count += 1
+        request = ImageGenerationRequest(
+            prompt=PAYLOAD["prompt"],
+            quality=Quality.HIGH,
+            seed=PAYLOAD["seed"],
+            blog_id=f"post-{count // JOBS_A_POST}",
+            blog_job_id=job_id,
+        )
+        await submit(
+            request,
+            tenant=TENANT,
+            idempotency_key=None,
+            journal=journal,
+            ids=ids,
+            providers=providers,
+            estimate=lambda quality: 20,
+        )
+
+    yield Sub(one, lambda jobs: gather_bounded(SUBMITTED_AT_ONCE, jobs, one))
+    await journal.close()
+    await store.close()
+
+
+if __name__ == "__main__":
+    peer_main(setup, worker, submitter)
