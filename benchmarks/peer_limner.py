@@ -1,9 +1,9 @@
 """Limner as a peer of the yardstick: its use cases on PostgreSQL, one worker process.
 
-The submitter only commits; the worker is woken by NOTIFY, runs queue, bus and subscribers in
-process and asks a provider that answers the yardstick's `generate()`. The two effects are blog-linking and
-an inbox-only subscriber. The blob store and the pictures are stand-ins, since no peer handles
-bytes; nothing else is left out or switched off.
+The submitter only commits; the worker is woken by NOTIFY and runs queue, bus and subscribers. The
+provider answers the yardstick's `generate()`; the two effects are blog-linking and an inbox-only
+subscriber. The blob store and the pictures are stand-ins, since no peer handles bytes; nothing
+else is left out or switched off.
 
 Run through the yardstick's own `run.py`, with this file as the peer.
 """

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from adapters.store import reads
@@ -20,6 +20,16 @@ router = APIRouter(prefix="/api/v1", tags=["events"])
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
 RESET = "reset"
+
+
+async def _known_job(job_id: UUID, limner: Running, tenant: Tenant) -> UUID:
+    """Looked up before the stream begins: afterwards it would be too late for a 404."""
+    if await limner.journal.read(reads.job, tenant, job_id) is None:
+        raise NoSuchJob(job_id)
+    return job_id
+
+
+KnownJob = Annotated[UUID, Depends(_known_job)]
 
 
 @router.get("/events", response_class=EventSourceResponse)
@@ -42,11 +52,9 @@ async def watch_events(
 
 @router.get("/images/jobs/{job_id}/events", response_class=EventSourceResponse)
 async def watch_job(
-    job_id: UUID, limner: Running, tenant: Tenant, last_event_id: LastEventId = None
+    job_id: KnownJob, limner: Running, tenant: Tenant, last_event_id: LastEventId = None
 ) -> AsyncIterator[ServerSentEvent]:
     """One job's events: its whole history first, then what happens; or after `Last-Event-ID`."""
-    if await limner.journal.read(reads.job, tenant, job_id) is None:
-        raise NoSuchJob(job_id)
     wanted = Filter(tenant, job_id=job_id)
     if last_event_id is not None:
         async for event in _from_cursor(limner.feed, wanted, last_event_id, follow=True):
