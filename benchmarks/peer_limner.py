@@ -34,14 +34,15 @@ from adapters.local.queue import LocalTaskQueue
 from adapters.ports import PaintedPicture, Painting, PaintRequest, StoredObject, TakenPicture
 from adapters.store.database import migrate, open_store
 from pipeline.dispatch import Dispatching
-from pipeline.generate import Worker
 from pipeline.generate import generate as generate_job
 from pipeline.journal import Journal
+from pipeline.providers import Providers
 from pipeline.quarantine import quarantine
 from pipeline.relay import Relay
-from pipeline.submit import Providers, submit
+from pipeline.submit import submit
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
+from pipeline.worker import Worker
 from schemas.events import CloudEvent, EventType
 from schemas.requests import ImageGenerationRequest, Quality
 from schemas.step import Look, RowKey, Step, Writes

@@ -22,21 +22,15 @@ from adapters.errors import (
     Unavailable,
 )
 from adapters.ports import (
-    Backoff,
-    BlobStore,
-    Clock,
-    Ids,
     Painting,
     PaintRequest,
-    Pictures,
     TaskAnswer,
 )
 from pipeline import finish
-from pipeline.journal import Journal
 from pipeline.move import JobMoved, error_facts, exceed_deadline, job_key, move_job
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import Manifest, stage
-from pipeline.submit import Providers
+from pipeline.worker import Worker
 from schemas.requests import Quality
 from schemas.step import Look, Lost, Step, Writes
 from schemas.tables import CallState, JobRow, ProviderCallRow
@@ -55,40 +49,6 @@ MAX_PICTURE_BYTES = 32 * 1024 * 1024
 CLOCK_TOLERANCE = timedelta(seconds=2)
 # A provider that this process does not know may be known to one of another release.
 PROVIDER_GRACE = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True)
-class TimeBudgets:
-    """provider < worker < lease < dispatch deadline; checked when the program starts."""
-
-    provider: timedelta = timedelta(seconds=90)
-    worker: timedelta = timedelta(seconds=120)
-    lease: timedelta = timedelta(seconds=150)
-    dispatch_deadline: timedelta = timedelta(seconds=180)
-
-    def __post_init__(self) -> None:
-        if not self.provider < self.worker < self.lease < self.dispatch_deadline:
-            raise ValueError(
-                "the time budgets must rise: provider < worker < lease < dispatch deadline;"
-                f" they are {self.provider}, {self.worker}, {self.lease}, {self.dispatch_deadline}"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """What the generation step and the sweep's rescues work with."""
-
-    journal: Journal
-    clock: Clock
-    ids: Ids
-    providers: Providers
-    blobs: BlobStore
-    pictures: Pictures
-    budgets: TimeBudgets = TimeBudgets()
-    # Whether jobs are to be left alone for now; what is already asked goes on.
-    is_paused: Callable[[], bool] = lambda: False
-    # Between two tries to store bytes or to commit them; the paid call is never repeated.
-    backoff: Backoff = Backoff(timedelta(milliseconds=200), timedelta(seconds=5))
 
 
 @dataclass(frozen=True, slots=True)

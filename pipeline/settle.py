@@ -6,18 +6,16 @@ whatever has become of the job meanwhile (cancelled, retried, deleted).
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Self, assert_never
+from typing import Literal, Self, assert_never
 
 import structlog
 
 from adapters.ports import Backoff
 from pipeline.move import error_facts, first_wake, job_key, move_job
+from pipeline.worker import Worker
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import OPEN_CALLS, CallState, JobRow, ProviderCallRow
 from states.table import State, Trigger
-
-if TYPE_CHECKING:
-    from pipeline.generate import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +61,7 @@ def clean(text: str, most_characters: int = 2_000) -> str:
     return text.replace("\x00", "").encode(errors="replace").decode()[:most_characters]
 
 
-async def settle_call(job: JobRow, settlement: Settlement, worker: "Worker") -> None:
+async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> None:
     """Write *settlement* for the call of `job.attempt`; a call that is settled stays as it is."""
     event_id, now = worker.ids.new(), worker.journal.now()
     call_key = RowKey(ProviderCallRow, (job.id, job.attempt))

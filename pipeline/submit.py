@@ -4,7 +4,7 @@ No call leaves the process before the reply; the relay sends what was committed.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,11 +18,11 @@ from pipeline.errors import (
     BlogDeleted,
     DraftNotUsable,
     IdempotencyKeyReused,
-    UnknownProvider,
     UnknownStyle,
 )
 from pipeline.journal import Journal
 from pipeline.move import first_wake, job_event, job_key
+from pipeline.providers import Providers
 from schemas.events import EventType
 from schemas.prices import DOCUMENT_MODELS
 from schemas.replies import CreateImageJobResponse
@@ -32,29 +32,6 @@ from schemas.tables import BlogRow, IdempotencyKeyRow, JobRow
 from states.table import INITIAL, State
 
 ROUTE = "generate-async"
-
-
-@dataclass(frozen=True, slots=True)
-class Providers:
-    """The providers that are configured, the one that is asked by default, and who stands in."""
-
-    by_name: Mapping[str, ImageProvider]
-    default: str
-    # name that a request may carry -> provider that paints in its place (local profile only)
-    stand_ins: Mapping[str, str]
-
-    def choose(self, name: str | None) -> tuple[ImageProvider, list[str]]:
-        """Return the provider for a request and what the caller should be warned of."""
-        wanted = name or self.default
-        if wanted in self.by_name:
-            return self.by_name[wanted], []
-        stand_in = self.stand_ins.get(wanted)
-        if stand_in is None:
-            raise UnknownProvider(wanted, sorted({*self.by_name, *self.stand_ins}))
-        return self.by_name[stand_in], [
-            f"provider {wanted} is not configured here; {stand_in} paints in its place,"
-            " offline and without AI"
-        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from adapters.errors import BlobStoreUnavailable, StoreUnavailable, Unavailable
 from adapters.store import reads
 from pipeline.dispatch import Dispatching
 from pipeline.finish import receive
-from pipeline.generate import Worker
 from pipeline.journal import JournalClosed
 from pipeline.move import JobMoved, error_facts, exceed_deadline, job_key, move_job, patience
 from pipeline.relay import Relay
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import find_manifest
+from pipeline.worker import Worker
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import CallState, Job, JobRow, ProviderCall, ProviderCallRow
 from states.table import OPEN, State, Trigger

@@ -30,14 +30,15 @@ from adapters.store.database import (
 from pipeline.dispatch import Dispatching
 from pipeline.estimates import Estimates
 from pipeline.feed import Feed
-from pipeline.generate import TimeBudgets, Worker, generate
+from pipeline.generate import generate
 from pipeline.journal import Journal
+from pipeline.providers import Providers
 from pipeline.quarantine import quarantine
 from pipeline.relay import Relay
 from pipeline.settings import Misconfigured, Settings
-from pipeline.submit import Providers
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
+from pipeline.worker import TimeBudgets, Worker
 
 log = structlog.get_logger(__name__)
 

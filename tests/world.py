@@ -18,13 +18,15 @@ from adapters.store.database import AnyStore, open_store
 from pipeline.dispatch import Dispatching
 from pipeline.estimates import Estimates
 from pipeline.feed import Feed
-from pipeline.generate import Worker, generate
+from pipeline.generate import generate
 from pipeline.journal import Journal
+from pipeline.providers import Providers
 from pipeline.quarantine import quarantine
 from pipeline.relay import Relay
-from pipeline.submit import Providers, submit
+from pipeline.submit import submit
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
+from pipeline.worker import Worker
 from schemas.requests import ImageGenerationRequest
 from schemas.tables import Event, Job, ProviderCall
 from schemas.tasks import ImageTask
