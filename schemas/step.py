@@ -53,6 +53,17 @@ class Look:
             )
         return self._rows.get(RowKey(row, key))  # type: ignore[return-value]  # the key names the type
 
+    def check_written_once(self, writes: "Writes") -> None:
+        """Refuse an update of a column that no update sends: it would be lost in silence."""
+        for key, row in writes.updates:
+            before = self._rows.get(key)
+            if before is None:
+                continue
+            old, new = before.__dict__, row.__dict__
+            for name in row.WRITTEN_ONCE:
+                if old[name] is not new[name] and old[name] != new[name]:
+                    raise ValueError(f"{name} of {type(row).__name__} is written once")
+
     def put(self, key: RowKey, row: Row) -> None:
         self._rows[key] = row
 
@@ -105,6 +116,7 @@ def decide_group(steps: Iterable[Step[Any]], look: Look) -> list[Outcome]:
         writes = Writes()
         try:
             answer = step.decide(look, writes)
+            look.check_written_once(writes)
         except Exception as exc:  # a loser or a defect: its caller gets it, nobody else is hurt
             outcomes.append(Outcome(error=exc))
             continue

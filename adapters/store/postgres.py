@@ -1,7 +1,7 @@
 """PostgreSQL under the journal: one asyncpg connection writes, a SQLAlchemy pool reads."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -22,7 +22,6 @@ from adapters.store.statements import (
     POSTGRES_PUBLISHED,
     Batch,
     Plans,
-    TablePlan,
     postgres_insert,
     postgres_select,
     postgres_update,
@@ -275,13 +274,20 @@ class PostgresStore:
     async def _write(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch) -> None:
         for row, rows in batch.inserts.items():
             plan = self._plans.by_row[row]
-            await connection.execute(postgres_insert(plan), *_columns(plan, rows.values()))
+            columns = _columns(plan.names, map(plan.encode, rows.values()))
+            # Most columns of a new row are empty in the whole group; those are not sent at all.
+            filled = {
+                name: values
+                for name, values in columns.items()
+                if any(value is not None for value in values)
+            }
+            await connection.execute(postgres_insert(plan, tuple(filled)), *filled.values())
         for one_round in batch.rounds:
             for row, rows in one_round.items():
                 plan = self._plans.by_row[row]
-                status = await connection.execute(
-                    postgres_update(plan), *_columns(plan, rows.values())
-                )
+                encoded = [plan.encode(row, plan.update_names) for row in rows.values()]
+                columns = _columns(plan.update_names, encoded)
+                status = await connection.execute(postgres_update(plan), *columns.values())
                 if status != f"UPDATE {len(rows)}":
                     raise StoreConflict(f"rows of {plan.name} had moved: {status} of {len(rows)}")
         if batch.published:
@@ -291,8 +297,9 @@ class PostgresStore:
             )
 
 
-def _columns(plan: TablePlan, rows: Any) -> list[list[Any]]:
-    return [list(column) for column in zip(*map(plan.encode, rows), strict=True)]
+def _columns(names: Sequence[str], rows: Iterable[list[Any]]) -> dict[str, list[Any]]:
+    """Encoded rows turned into one list a column."""
+    return {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
 
 
 async def connect(url: URL) -> "asyncpg.Connection[asyncpg.Record]":

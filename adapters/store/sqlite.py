@@ -258,7 +258,8 @@ class SqliteStore:
         plan = self._plans.by_row[row]
         parameters = []
         for one in rows:
-            named = dict(zip(plan.names, plan.encode(one), strict=True))
+            encoded = plan.encode(one, plan.update_names)
+            named = dict(zip(plan.update_names, encoded, strict=True))
             values = [named[name] for name in (*plan.other_names, *plan.key_names)]
             parameters.append([*values, *([named["version"]] * 2 if plan.versioned else [])])
         cursor = connection.executemany(self._sql[row][2], parameters)

@@ -36,7 +36,10 @@ class TablePlan:
         self.columns = [c for c in table.columns if not _given_by_database(c)]
         self.names = [column.name for column in self.columns]
         self.key_names = [c.name for c in table.primary_key.columns if not _given_by_database(c)]
-        self.other_names = [name for name in self.names if name not in self.key_names]
+        # What an update sends: the key, and what may differ from what the insert wrote.
+        changing = [n for n in self.names if n not in row.WRITTEN_ONCE and n not in self.key_names]
+        self.other_names = changing
+        self.update_names = [*self.key_names, *changing]
         self.versioned = "version" in self.names
         self.encoders = [_encoder(column, dialect) for column in self.columns]
         self.decoders = [
@@ -44,22 +47,31 @@ class TablePlan:
             for column in self.columns
             if (decoder := _decoder(column, dialect)) is not None
         ]
+        self._codecs = list(zip(self.names, self.encoders, strict=True))
+        by_name = dict(self._codecs)
+        self._update_codecs = [(name, by_name[name]) for name in self.update_names]
         self.types = [_postgres_type(column) for column in self.columns]
         self.key_types = [self.types[self.names.index(name)] for name in self.key_names]
         self._key_encoders = [self.encoders[self.names.index(name)] for name in self.key_names]
 
-    def encode(self, row: Row) -> list[Any]:
-        """A row's values as the driver takes them; `StoreRejected` for what it never could."""
+    def encode(self, row: Row, names: Sequence[str] | None = None) -> list[Any]:
+        """A row's values (all, or those of *names*) as the driver takes them.
+
+        Raises `StoreRejected` for what no database could hold.
+        """
         values = row.__dict__
         try:
             return [
                 values[name] if encode is None else encode(values[name])
-                for name, encode in zip(self.names, self.encoders, strict=True)
+                for name, encode in self._codecs_of(names)
             ]
         except (ValueError, TypeError, KeyError) as exc:
             raise StoreRejected(
                 f"a value of {self.name} cannot be stored: {type(exc).__name__}"
             ) from exc
+
+    def _codecs_of(self, names: Sequence[str] | None) -> list[tuple[str, Codec]]:
+        return self._update_codecs if names is self.update_names else self._codecs
 
     def encode_key(self, key: Sequence[Any]) -> list[Any]:
         return [
@@ -190,21 +202,22 @@ def postgres_select(plan: TablePlan) -> str:
 
 
 @cache
-def postgres_insert(plan: TablePlan) -> str:
-    """Parameters: one array a column."""
+def postgres_insert(plan: TablePlan, names: tuple[str, ...]) -> str:
+    """Parameters: one array for each column of *names*; the others become NULL."""
     return (
-        f"INSERT INTO {plan.name} ({_quoted(plan.names)})"
-        f" SELECT {_cast_columns(plan, plan.names)} FROM {_unnest(plan, plan.names)}"
+        f"INSERT INTO {plan.name} ({_quoted(names)})"
+        f" SELECT {_cast_columns(plan, names)} FROM {_unnest(plan, names)}"
     )
 
 
 @cache
 def postgres_update(plan: TablePlan) -> str:
-    """Parameters: one array a column, in the order of `plan.names`."""
+    """Parameters: one array a column, in the order of `plan.update_names`."""
     sets = ", ".join(f'"{name}" = {_cast(plan, name)}' for name in plan.other_names)
     join = " AND ".join(f't."{name}" = u."{name}"' for name in plan.key_names)
     guard = f" AND {CAS.format(t='t.', new='u.version')}" if plan.versioned else ""
-    return f"UPDATE {plan.name} t SET {sets} FROM {_unnest(plan, plan.names)} WHERE {join}{guard}"
+    source = _unnest(plan, plan.update_names)
+    return f"UPDATE {plan.name} t SET {sets} FROM {source} WHERE {join}{guard}"
 
 
 POSTGRES_PUBLISHED = (

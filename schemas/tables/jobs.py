@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -16,6 +16,13 @@ _TERMINAL = ", ".join(f"'{state.value}'" for state in sorted(TERMINAL))
 
 
 class JobRow(Row):
+    WRITTEN_ONCE: ClassVar[frozenset[str]] = frozenset(
+        {
+            "tenant", "kind", "quality", "is_draft", "provider", "request", "blog_id",
+            "blog_job_id", "batch_id", "role", "position", "draft_job_id", "created_at",
+        }
+    )  # fmt: skip
+
     id: UUID = Field(primary_key=True)
     tenant: str
     kind: str

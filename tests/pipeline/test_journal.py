@@ -435,3 +435,16 @@ async def test_a_journal_whose_database_never_comes_back_can_be_closed(
         with pytest.raises(JournalClosed):
             await task
         await bench.store.close()
+
+
+async def test_a_column_that_is_written_once_cannot_be_changed(bench: Bench) -> None:
+    job = new_job()
+    await bench.journal.record(create(job))
+
+    def reassign(look: Look, writes: Writes) -> None:
+        found = look.get(JobRow, job.id)
+        assert found is not None
+        writes.update(found.changed(tenant="other"), job.id)
+
+    with pytest.raises(ValueError, match="tenant of JobRow is written once"):
+        await bench.journal.record(Step("reassign", reassign, (job_key(job.id),)))
