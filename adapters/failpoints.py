@@ -4,11 +4,12 @@ A proxy that wiring wraps round each port makes "every port call" hold by constr
 off (the default) nothing is wrapped and `NO_FAILPOINTS` does nothing.
 """
 
+import inspect
 import os
 import signal
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,10 +26,6 @@ class Armed(BaseModel):
     mode: Mode
     hit: int = Field(default=1, ge=1)
     times: int = Field(default=1, ge=1)
-
-
-class Broken(NamedTuple):
-    name: str
 
 
 class FailpointError(Exception):
@@ -86,7 +83,7 @@ class _Guarded:
 
     def __getattr__(self, attribute: str) -> Any:
         value = getattr(self._port, attribute)
-        if not callable(value) or attribute.startswith("_"):
+        if not inspect.iscoroutinefunction(value):
             return value
         before, after = (f"{self._name}.{attribute}.{side}" for side in ("before", "after"))
 
@@ -96,12 +93,7 @@ class _Guarded:
             self._failpoints.passing(after)
             return answer
 
-        def call_sync(*args: Any, **kwargs: Any) -> Any:
-            return value(*args, **kwargs)
-
-        import inspect
-
-        return call if inspect.iscoroutinefunction(value) else call_sync
+        return call
 
 
 def guarded(port: T, name: str, failpoints: Failpoints) -> T:
