@@ -115,7 +115,7 @@ class Feed:
     ) -> AsyncIterator[Seen | Reset]:
         """Give every event that *wanted* names, from *after* on, or from now on, without end.
 
-        Without *follow* it ends where the events end.
+        Without *follow* it begins with the oldest and ends where the events end.
         """
         tail = await self.tail()
         place = tail.place
@@ -124,6 +124,8 @@ class Feed:
                 yield Reset(tail)
             else:
                 place = after.place
+        elif not follow:
+            place = Place(0, 0, 0)  # who wants no news wants what there is
         self._watchers += 1
         try:
             if self._at is None or self._watchers == 1:

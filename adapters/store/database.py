@@ -70,10 +70,21 @@ def unknown_database(url: str) -> str | None:
 
 
 async def migrate(url: str) -> None:
-    """Bring the database to this program's schema; SQLite's file is made where it is missing."""
+    """Bring the database to this program's schema; SQLite's file is made where it is missing.
+
+    Raises `SchemaOutdated` for a database of a newer release: there is no way back.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or _file_exists(parsed):
+        at = await _revision(parsed)
+        if at is not None and at > head():
+            raise SchemaOutdated(
+                f"the database is at revision {at}, newer than this program's {head()}: it belongs"
+                " to a later release; run that one"
+            )
     from schemas.migrations.run import upgrade
 
-    await _with_connection(make_url(url), upgrade, writes=True)
+    await _with_connection(parsed, upgrade, writes=True)
 
 
 async def is_current(url: str) -> bool:
@@ -150,7 +161,8 @@ def _with_sqlite(url: URL, work: Callable[[sa.Connection], None], writes: bool) 
         with engine.begin() as connection:
             work(connection)
     except (OSError, sa.exc.DatabaseError) as exc:
-        raise StoreUnavailable(f"SQLite cannot open {path}: {exc}") from exc
+        said = exc.orig if isinstance(exc, sa.exc.DatabaseError) else exc
+        raise StoreUnavailable(f"SQLite cannot open {path}: {said}") from exc
     finally:
         engine.dispose()
 

@@ -165,9 +165,7 @@ def list_jobs(
 
 
 @jobs.command()
-def show(
-    job_id: JobId, as_json: AsJson = False, server: Server = None, home: Home = None
-) -> None:
+def show(job_id: JobId, as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
     """Where a job stands, and its pictures once it is completed."""
     from pipeline.cli.jobs import run_show
     from pipeline.cli.reach import speak
@@ -187,9 +185,7 @@ def cancel(
 
 
 @jobs.command()
-def retry(
-    job_id: JobId, as_json: AsJson = False, server: Server = None, home: Home = None
-) -> None:
+def retry(job_id: JobId, as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
     """Bring a failed or cancelled job back. It may cost once more."""
     from pipeline.cli.jobs import run_retry
     from pipeline.cli.reach import speak

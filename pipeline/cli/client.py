@@ -27,7 +27,7 @@ REPLY_SECONDS = 30.0
 # The server says that it is alive more often than this, while there is nothing to tell.
 SILENCE_SECONDS = 60.0
 
-Query = Mapping[str, str | int | list[str]]
+Query = Mapping[str, str | list[str]]
 
 
 class Refused(Exception):
@@ -36,6 +36,12 @@ class Refused(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
         self.problem = problem
+        self.code = (problem.model_extra or {}).get("code")
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same call may go well later: the service stops, or misses its database."""
+        return self.problem.status >= httpx2.codes.INTERNAL_SERVER_ERROR
 
 
 class NoAnswer(CommandFailed):

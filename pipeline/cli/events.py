@@ -11,8 +11,6 @@ from rich.text import Text
 from pipeline.cli.client import Client, NoAnswer, Query, Refused
 from pipeline.cli.output import STATE_STYLES, Output, clean
 from pipeline.cli.reach import Place
-from schemas.cursors import EventCursor
-from schemas.cursors import Place as EventPlace
 
 RESET = "reset"
 FIRST_WAIT_SECONDS = 0.2
@@ -29,17 +27,15 @@ async def run_events(
     types: list[str],
 ) -> int:
     """Print the events there are after the cursor; to *follow* goes on until it is interrupted."""
-    query: dict[str, str | int | list[str]] = {"follow": "true" if follow else "false"}
+    query: dict[str, str | list[str]] = {"follow": "true" if follow else "false"}
     if blog_id is not None:
         query["blog_id"] = blog_id
     if types:
         query["type"] = types
-    async with place.reached(serves=follow) as reached:
+    async with place.reached(needs_server=follow) as reached:
         reader = _Reader(reached.client, out, query, since_id)
         if follow:
             await reader.follow()
-        if since_id is None:
-            await reader.go_to_the_beginning()
         await reader.read()
         return 1 if reader.was_reset else 0
 
@@ -80,33 +76,21 @@ class _Reader:
                     self._out.note(f"{exc}. Waiting for it.")
                 gone = True
             except Refused as exc:
-                if exc.problem.status < httpx2.codes.INTERNAL_SERVER_ERROR:
+                if not exc.is_passing:
                     raise
+                if not gone:
+                    self._out.note(f"{exc.problem.title}. Waiting for it.")
+                gone = True
             await asyncio.sleep(wait_seconds)
             wait_seconds = min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
-
-    async def go_to_the_beginning(self) -> None:
-        """Make the cursor that lies before every event of this database.
-
-        The service tells where it stands only to who gives a cursor, so it is asked with none.
-        """
-        async with aclosing(self._client.events({"follow": "false"}, after="-")) as stream:
-            async for event in stream:
-                cursor = EventCursor.parse(event.id)
-                if event.event == RESET and cursor is not None:
-                    start = EventPlace(cursor.place.epoch, 0, 0)
-                    self._after = str(cursor._replace(place=start))
 
     def _say_reset(self, event: httpx2.ServerSentEvent) -> None:
         told = json.loads(event.data) if event.data else {}
         told = told if isinstance(told, dict) else {"reason": told}
         if self._out.as_json:
             self._out.document({"type": RESET, "cursor": event.id, **told})
-        self._out.stderr.print(
-            "limner: the cursor is not of this database. Events between it and"
-            f" {clean(event.id)} may be missing here.",
-            style="red",
-            soft_wrap=True,
+        self._out.error(
+            f"the cursor is not of this database. What came before {event.id} may be missing here."
         )
 
 

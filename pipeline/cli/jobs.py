@@ -4,13 +4,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.output import Output, clean, facts, state_text
 from pipeline.cli.reach import Place
-from pipeline.cli.start import WrongUsage
+from pipeline.cli.start import WrongUsage, checked
 from schemas.replies import ImageJobStatusResponse
 from schemas.requests import JobFilters
 
@@ -19,15 +18,7 @@ async def run_list(place: Place, out: Output, *, filters: dict[str, Any]) -> int
     filters = {name: value for name, value in filters.items() if value not in (None, [])}
     if "since" in filters:
         filters["since"] = _moment(filters["since"])
-    try:
-        wanted = JobFilters.model_validate(filters)
-    except ValidationError as exc:
-        raise WrongUsage(
-            *(
-                f"--{str(error['loc'][0]).replace('_', '-')}: {error['msg']}"
-                for error in exc.errors()
-            )
-        ) from None
+    wanted = checked(JobFilters, filters)
     query = wanted.model_dump(mode="json", exclude_unset=True)
     async with place.reached() as reached:
         page = await reached.client.jobs(query)

@@ -49,13 +49,16 @@ class Output:
         """Something beside the result."""
         self.stderr.print(Text(clean(text), style="dim"), soft_wrap=True)
 
-    def failed(self, line: str) -> None:
+    def error(self, text: str) -> None:
+        """What went wrong, in one line."""
+        self.stderr.print(Text(clean(f"limner: {text}"), style="red"), soft_wrap=True)
+
+    def failed(self, text: str) -> None:
         """Say why the command cannot go on; the JSON of it has a problem's form (RFC 9457)."""
-        self.stderr.print(Text(clean(line), style="red"), soft_wrap=True)
+        self.error(text)
         if self.as_json:
-            detail = line.removeprefix("limner: ")
             title = "The command failed"
-            self.document({"type": "urn:limner:problem:command", "title": title, "detail": detail})
+            self.document({"type": "urn:limner:problem:command", "title": title, "detail": text})
 
 
 def _console(stream: TextIO) -> Console:

@@ -4,6 +4,7 @@ Without it two programs could work on one database, or a command would need a se
 """
 
 import ipaddress
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,8 +18,7 @@ import httpx2
 from adapters.errors import AlreadyRunning
 from pipeline.cli.client import CONNECT_SECONDS, REPLY_SECONDS, Client, NoAnswer, Refused
 from pipeline.cli.output import Output
-from pipeline.cli.start import CommandFailed, WrongUsage, finish, settings_of
-from pipeline.telemetry import configure_logging
+from pipeline.cli.start import CommandFailed, WrongUsage, finish, misconfiguration_told, settings_of
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -46,58 +46,71 @@ class Place:
 
     @asynccontextmanager
     async def reached(
-        self, *, works: bool = False, creates: bool = False, serves: bool = False
+        self, *, works: bool = False, creates: bool = False, needs_server: bool = False
     ) -> AsyncIterator[Reached]:
         """Reach the running server, or take the database's lock and be the service.
 
         In this process jobs are stored and not begun, unless the command *works*. Only a command
-        that *creates* makes a database where there is none. One that needs a server *serves*
-        nobody: it fails where none runs.
+        that *creates* makes a database where there is none.
         """
         async with AsyncExitStack() as stack:
             if self.server is not None:
-                client = await stack.enter_async_context(_http_client(address_of(self.server)))
+                client = await stack.enter_async_context(http_client(address_of(self.server)))
                 if not await client.is_alive():
                     raise NoAnswer(f"nothing answers on {client.address}: start `limner serve`")
                 yield Reached(client, here=False)
                 return
             settings = settings_of(home=self.home)
             address = local_address(settings)
-            if address is not None and not await _is_elsewhere(settings):
-                client = await stack.enter_async_context(_http_client(address))
+            if address is not None and not await self._is_elsewhere(settings):
+                client = await stack.enter_async_context(http_client(address))
                 if await client.is_alive():
                     yield Reached(client, here=False)
                     return
-            if serves:
+            if needs_server:
                 raise NoAnswer(
                     f"nothing answers on {address or 'any known port'}: start `limner serve`,"
                     " or name its address with --server"
                 )
-            if not creates and _is_missing(settings):
+            if not creates and is_missing(settings):
                 raise CommandFailed(
                     f"nothing answers on {address or 'any known port'}, and {settings.home} has no"
                     " database. Start `limner serve`, or name the place with --server or --home."
                 )
             yield await stack.enter_async_context(_in_process(settings, address, works=works))
 
+    async def _is_elsewhere(self, settings: "Settings") -> bool:
+        """Whether a home was named and nobody holds it: a server that answers has another one."""
+        if self.home is None and not any(name.upper() == "LIMNER_HOME" for name in os.environ):
+            return False
+        if is_missing(settings):
+            return True
+        from adapters.store.database import held_alone
+
+        try:
+            async with held_alone(settings.database_url, lambda: None):
+                return True
+        except AlreadyRunning:
+            return False
+
 
 Command = Callable[[Place, Output], Awaitable[int]]
 
 
 def speak(command: Command, *, server: str | None, home: Path | None, as_json: bool) -> NoReturn:
-    """Run *command*; show a problem as its title and detail; exit with the command's code."""
-    configure_logging()
+    """Run *command*; show a problem as its title and detail; exit with a code."""
     out = Output(as_json=as_json)
 
     async def run() -> int:
         try:
             return await command(Place(server, home), out)
         except Refused as exc:
-            for text in (exc.problem.title, exc.problem.detail):
-                out.stderr.print(f"limner: {text}", style="red", soft_wrap=True)
+            out.error(exc.problem.title)
+            out.error(exc.problem.detail)
             if as_json:
                 out.document(exc.problem)
-            return 1
+            # What was asked has no meaning; every other problem is of the world.
+            return 2 if exc.code == "invalid_request" else 1
 
     finish(run, out.failed)
 
@@ -123,12 +136,14 @@ def local_address(settings: "Settings") -> str | None:
 
 
 @asynccontextmanager
-async def _http_client(address: str) -> AsyncIterator[Client]:
+async def http_client(address: str) -> AsyncIterator[Client]:
     async with httpx2.AsyncClient(
         base_url=address,
         timeout=httpx2.Timeout(REPLY_SECONDS, connect=CONNECT_SECONDS),
         # A proxy of the environment does not know this machine's own services.
         trust_env=not _is_loopback(address),
+        # Reading the certificates takes longer than a request to this machine.
+        verify=address.startswith("https:"),
     ) as http:
         yield Client(http, address)
 
@@ -141,22 +156,8 @@ def _is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
-async def _is_elsewhere(settings: "Settings") -> bool:
-    """Whether a home was named and no service holds it: a server that answers has another one."""
-    from adapters.store.database import held_alone
-
-    if "home" not in settings.model_fields_set:
-        return False
-    if _is_missing(settings):
-        return True
-    try:
-        async with held_alone(settings.database_url, lambda: None):
-            return True
-    except AlreadyRunning:
-        return False
-
-
-def _is_missing(settings: "Settings") -> bool:
+def is_missing(settings: "Settings") -> bool:
+    """Whether the database is a file that is not there."""
     from sqlalchemy.engine import make_url
 
     url = make_url(settings.database_url)
@@ -169,6 +170,7 @@ async def _in_process(
 ) -> AsyncIterator[Reached]:
     # They take a second to import, which a command that finds a server does not need.
     from pipeline.routes.app import create_app
+    from pipeline.telemetry import configure_logging
     from pipeline.wiring import running
 
     if not works:
@@ -181,7 +183,8 @@ async def _in_process(
         configure_logging(log_file, as_json=True)
         stack.callback(configure_logging)
         try:
-            limner = await stack.enter_async_context(running(settings))
+            with misconfiguration_told():
+                limner = await stack.enter_async_context(running(settings))
         except AlreadyRunning as exc:
             raise CommandFailed(
                 f"{exc}, but nothing answers on {address or 'any known port'}."

@@ -5,14 +5,13 @@ from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
-from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipeline.cli.client import NoAnswer
+from pipeline.cli.client import NoAnswer, Refused
 from pipeline.cli.jobs import show_job
 from pipeline.cli.output import Output
 from pipeline.cli.reach import Place, Reached
-from pipeline.cli.start import CommandFailed, WrongUsage
+from pipeline.cli.start import CommandFailed, WrongUsage, checked
 from schemas.replies import CreateImageJobResponse, ImageJobStatusResponse
 from schemas.requests import ImageGenerationRequest
 from states.table import TERMINAL, State
@@ -32,7 +31,7 @@ async def run_submit(
     wait: bool,
 ) -> int:
     request = {name: value for name, value in request.items() if value is not None}
-    _check(request)
+    checked(ImageGenerationRequest, request)
     # Always a key, so that a request whose reply was lost can be sent again.
     key = idempotency_key or uuid4().hex
     if not (0 < len(key) <= 200 and key.isascii() and key.isprintable() and " " not in key):
@@ -60,22 +59,8 @@ async def run_submit(
     if job.status is State.COMPLETED:
         return 0
     if not out.for_person:
-        out.stderr.print(f"limner: the job {job.status}: {job.error_message or 'no reason is told'}")
+        out.error(f"the job {job.status}: {job.error_message or 'no reason is told'}")
     return 1
-
-
-def _check(request: dict[str, Any]) -> None:
-    """Name every option that is wrong before anything is reached or started."""
-    try:
-        ImageGenerationRequest.model_validate(request)
-    except ValidationError as exc:
-        raise WrongUsage(*(option_error(error) for error in exc.errors())) from None
-
-
-def option_error(error: Any) -> str:
-    name = str(error["loc"][0]).replace("_", "-")
-    shown = name.upper() if name == "prompt" else f"--{name}"
-    return f"{shown}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _show_accepted(out: Output, accepted: CreateImageJobResponse, *, here: bool) -> None:
@@ -113,7 +98,9 @@ async def _at_rest(reached: Reached, out: Output, job_id: UUID) -> ImageJobStatu
                 reached.check()
                 try:
                     job = await reached.client.job(job_id)
-                except NoAnswer as exc:
+                except (NoAnswer, Refused) as exc:
+                    if isinstance(exc, Refused) and not exc.is_passing:
+                        raise
                     if monotonic() - heard_at > SILENCE_SECONDS:
                         raise CommandFailed(
                             f"{exc}. The job is kept: `limner jobs show {job_id}` tells of it."

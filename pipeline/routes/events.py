@@ -42,9 +42,11 @@ async def watch_events(
     type: Annotated[list[EventType] | None, Query()] = None,  # the parameter's name
     follow: Annotated[bool, Query()] = True,
 ) -> AsyncIterator[ServerSentEvent]:
-    """All events from now on, or after `Last-Event-ID`. With `follow=false` the stream ends where
-    the events end. A `reset` says that the cursor is not of this database: its `id` is where the
-    stream goes on."""
+    """All events from now on, or after `Last-Event-ID`.
+
+    With `follow=false` the stream begins with the oldest event and ends with the newest. A `reset`
+    says that the cursor is not of this database: its `id` is where the stream goes on.
+    """
     wanted = Filter(tenant, frozenset(type or ()), blog_id, batch_id)
     async for event in _from_cursor(limner.feed, wanted, last_event_id, follow=follow):
         yield event
@@ -77,7 +79,8 @@ async def _from_cursor(
 ) -> AsyncIterator[ServerSentEvent]:
     after = EventCursor.parse(last_event_id) if last_event_id is not None else None
     if last_event_id is not None and after is None:
-        yield _reset(await feed.tail())
+        after = await feed.tail()
+        yield _reset(after)
     async for found in feed.watch(wanted, after, follow=follow):
         yield _reset(found.cursor) if isinstance(found, Reset) else _sse(found)
 

@@ -76,6 +76,9 @@ async def test_without_follow_the_stream_ends_where_the_events_end(database_url:
         await world.submit()
         found = [one async for one in world.feed.watch(Filter(TENANT), start, follow=False)]
         assert len(found) == 1
+        await world.submit()
+        everything = [one async for one in world.feed.watch(Filter(TENANT), follow=False)]
+        assert len(everything) == 2
 
 
 async def test_watchers_see_only_what_they_asked_for(database_url: str) -> None:

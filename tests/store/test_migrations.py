@@ -154,3 +154,11 @@ def test_the_newest_file_is_the_newest_revision() -> None:
 async def test_an_absent_database_is_not_current(tmp_path: Path) -> None:
     assert not await is_current(f"sqlite:///{tmp_path}/none.sqlite")
     assert os.listdir(tmp_path) == []
+
+
+async def test_a_database_of_a_later_release_is_left_alone(sqlite_url: str) -> None:
+    with sqlite3.connect(str(make_url(sqlite_url).database)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(SchemaOutdated, match="later release"):
+        await migrate(sqlite_url)
