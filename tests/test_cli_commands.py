@@ -262,7 +262,8 @@ def test_a_person_sees_colours_and_no_pipe_does(service: Service) -> None:
     ours, theirs = pty.openpty()
     done = subprocess.run(
         [LIMNER, "jobs", "list", "--limit", "1"],
-        env=environment(server=service.address) | {"TERM": "xterm-256color", "NO_COLOR": "", "COLUMNS": "140"},
+        env=environment(server=service.address)
+        | {"TERM": "xterm-256color", "NO_COLOR": "", "COLUMNS": "140"},
         stdout=theirs, stderr=subprocess.PIPE, timeout=PATIENCE_SECONDS, check=True,
     )  # fmt: skip
     os.close(theirs)
