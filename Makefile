@@ -24,7 +24,8 @@ $(TOOLS)/bin/uv:
 # The runtime has an environment of its own, so that `make run` neither needs nor disturbs the other.
 run: export UV_PROJECT_ENVIRONMENT := .venv-run
 run: $(UV)
-	@$(UV) sync --quiet --locked --no-dev --python $(PYTHON)
+	@[ -x .venv-run/bin/limner ] || echo "Installing what Limner needs into .venv-run (once)…" >&2
+	@$(UV) sync --quiet --locked --no-dev --compile-bytecode --python $(PYTHON)
 	@.venv-run/bin/limner demo $(ARGS)
 
 .venv/.synced: $(UV) pyproject.toml uv.lock

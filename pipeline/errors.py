@@ -128,7 +128,8 @@ class DraftNotUsable(PipelineError):
 
     def __init__(self, draft_job_id: UUID, reason: str) -> None:
         super().__init__(
-            f"Job {draft_job_id} cannot get a final: {reason}. Nothing was stored.",
+            f"Job {draft_job_id} cannot get a final: {reason}. Nothing was stored. Name a completed"
+            " draft of yours that has no final yet.",
             field="draft_job_id",
             draft_job_id=str(draft_job_id),
         )

@@ -201,7 +201,7 @@ def test_events_are_printed_from_the_first_or_after_a_cursor(service: Service) -
 
     unknown = ask(service, "events", "--type", "image.job.lost")
     assert (unknown.returncode, unknown.stdout) == (2, "")
-    assert "type.0: Input should be 'image.job.queued'" in unknown.stderr
+    assert "type: it must be 'image.job.queued'" in unknown.stderr
 
     foreign = ask(service, *chosen, "--since-id", "of-another-database", "--json")
     assert (foreign.returncode, json.loads(foreign.stdout)["type"]) == (1, "reset")

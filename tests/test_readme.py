@@ -47,7 +47,7 @@ def test_the_first_command_illustrates_the_sample_post(tmp_path: Path) -> None:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("LIMNER_", "VIRTUAL_ENV", "UV_PROJECT"))
+        if not name.startswith(("LIMNER_", "VIRTUAL_ENV", "UV_PROJECT", "MAKE", "MFLAGS"))
     }
     # The packages that were downloaded once, and the machine's own ways to them, are kept.
     environment["UV_CACHE_DIR"] = os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv"))

@@ -126,12 +126,13 @@ class SqliteStore:
         return await asyncio.get_running_loop().run_in_executor(pool, function)
 
     def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        # The writer last: closing the last connection of all folds the WAL into the file.
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -160,7 +161,10 @@ class SqliteStore:
         try:
             found = os.stat(self._database)
         except OSError as exc:
-            raise StoreUnavailable(f"SQLite's file {self._database} is gone: {exc}") from exc
+            raise StoreUnavailable(
+                f"SQLite's file {self._database} is gone: stop Limner, restore the file with its"
+                " -wal, and start it again"
+            ) from exc
         present = (found.st_dev, found.st_ino)
         if self._file is None:
             self._file = present

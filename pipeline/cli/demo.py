@@ -40,7 +40,13 @@ class Illustration:
 async def run_demo(settings: Settings, *, leave: bool, as_json: bool) -> int:
     # Progress goes where JSON does not; the log goes to a file, so that the bars stay whole.
     console = Console(file=sys.stderr if as_json else sys.stdout)
-    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise CommandFailed(
+            f"the folder {settings.home} cannot be made ({exc.strerror}): choose another with"
+            " --home"
+        ) from exc
     log_path = settings.home / "limner.log"
     with log_path.open("a", buffering=1) as log_file:
         configure_logging(log_file, as_json=True)
@@ -56,7 +62,9 @@ async def run_demo(settings: Settings, *, leave: bool, as_json: bool) -> int:
             stopped.cancel()
             summary = work.result()
             page = write_page(settings.home / "post.html", show.illustrations)
-            _print_result(console, show.illustrations, summary, str(page), str(log_path))
+            _print_result(
+                console, show.illustrations, summary, str(page), str(log_path), leave=leave
+            )
             if as_json:
                 print(json.dumps(summary), flush=True)
             good = summary["completed"] == summary["jobs"] and summary["linked"] == len(SECTIONS)
@@ -191,6 +199,8 @@ def _print_result(
     summary: dict[str, Any],
     page: str,
     log_path: str,
+    *,
+    leave: bool,
 ) -> None:
     console.print()
     for one in illustrations:
@@ -208,6 +218,8 @@ def _print_result(
         f"\n{summary['completed']} of {summary['jobs']} jobs completed, {summary['linked']}"
         f" pictures linked, {summary['events']} events, {summary['seconds']} s."
     )
+    if leave:
+        console.print("The addresses answer while `limner serve` runs on this folder.")
     console.print(f"The illustrated post: {_shown(page)}", soft_wrap=True, highlight=False)
     console.print(f"The log: {_shown(log_path)}", soft_wrap=True, highlight=False)
 

@@ -61,6 +61,8 @@ class Illustrated(Protocol):
     path: str
 
 
+_CREDIT = "The pictures were painted offline by sketch, by rules and chance. They are not AI."
+
 _STYLE = """
 :root { color-scheme: light dark; font: 1.05rem/1.6 Georgia, serif; }
 body { max-width: 46rem; margin: 3rem auto; padding: 0 1.2rem; }
@@ -87,8 +89,9 @@ def write_page(path: Path, illustrations: Iterable[Illustrated]) -> Path:
         hero = one.section.role == "hero"
         parts.append(picture + heading + text if hero else heading + picture + text)
     path.write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{TITLE}</title>'
-        f"<style>{_STYLE}</style><h1>{TITLE}</h1>{''.join(parts)}</html>\n",
+        f'<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>{TITLE}</title>'
+        f"<style>{_STYLE}</style><h1>{TITLE}</h1>{''.join(parts)}<footer><p><small>{_CREDIT}</small></p></footer></html>\n",
         encoding="utf-8",
     )
     return path

@@ -68,7 +68,7 @@ def _pipeline_error(_: Request, exc: Exception) -> Response:
     return problem(exc.status, exc.code, exc.title, str(exc), **exc.facts)
 
 
-def _invalid(_: Request, exc: Exception) -> Response:
+def _invalid(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
     errors = exc.errors()
     if any(error["type"] == "json_invalid" for error in errors):
@@ -87,14 +87,21 @@ def _invalid(_: Request, exc: Exception) -> Response:
         422,
         "invalid_request",
         "The request is not valid",
-        f"{first['field']}: {first['message']}{more}. Nothing was stored.",
+        f"{first['field']}: {first['message']}{more}."
+        + ("" if request.method == "GET" else " Nothing was stored."),
         field=first["field"],
         errors=listed,
     )
 
 
 def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
-    places = [str(part) for part in error["loc"] if part not in ("body", "query", "header", "path")]
+    places = [
+        str(part)
+        for number, part in enumerate(error["loc"])
+        if number > 0 or part not in ("body", "query", "header", "path")
+    ]
+    if error["loc"][0] == "query":
+        places = places[:1]  # which of several values of a parameter matters to nobody
     field = ".".join(places) or "body"
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
@@ -107,7 +114,13 @@ def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
         context = error.get("ctx", {})
         actual = context.get("actual_length")
         had = f"it has {actual} characters; " if actual else ""
-        message = f"{had}at most {context.get('max_length')} are allowed; shorten it"
+        message = f"{had}at most {context.get('max_length')} characters are allowed; shorten it"
+    elif error["type"] == "enum":
+        message = f"it must be {error.get('ctx', {}).get('expected')}"
+    elif error["type"].startswith(("datetime", "timezone")):
+        message = "it must be a time with its offset, such as 2026-12-24T18:00:00Z"
+    elif error["type"].startswith("uuid"):
+        message = "it must be an id (a UUID), as replies give it"
     elif error["type"] in ("model_attributes_type", "dict_type"):
         message = "the body must be a JSON object, sent with Content-Type: application/json"
     return {"field": field, "message": message}

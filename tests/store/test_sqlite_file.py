@@ -40,3 +40,13 @@ async def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> No
     with pytest.raises(StoreUnavailable):
         await store.commit([create(new_job())])
     await store.close()
+
+
+async def test_a_clean_end_leaves_everything_in_the_one_file(sqlite_url: str) -> None:
+    """Who copies the file of a stopped service has all of it."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    store = open_store(sqlite_url)
+    await store.commit([create(new_job())])
+    assert await store.read(reads.alive)
+    await store.close()
+    assert sorted(os.listdir(path.parent)) == [path.name]
