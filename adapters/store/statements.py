@@ -221,11 +221,12 @@ def postgres_update(plan: TablePlan) -> str:
 
 
 POSTGRES_PUBLISHED = (
-    "UPDATE events e SET published_at = m.at"
+    # No `published_at IS NULL` here: it would let the planner walk the index of all unpublished
+    # events for each one that is marked.
+    "UPDATE events e SET published_at = COALESCE(e.published_at, m.at)"
     " FROM unnest($1::text[], $2::text[], $3::text[], $4::int4[], $5::timestamptz[])"
     " AS m(tenant, kind, id, seq, at)"
     " WHERE e.tenant = m.tenant AND e.stream_kind = m.kind AND e.stream_id = m.id AND e.seq = m.seq"
-    " AND e.published_at IS NULL"
 )
 
 
