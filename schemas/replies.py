@@ -36,6 +36,15 @@ class CreateImageJobResponse(BaseModel):
     warnings: list[str] = []
 
 
+class BatchImageGenerationResponse(BaseModel):
+    batch_id: UUID
+    job_ids: list[UUID]
+    status: ImageJobStatus
+    total_images: int
+    estimated_completion_time: int
+    """Seconds."""
+
+
 class ImageVariantResponse(BaseModel):
     url: str
     width: int

@@ -125,6 +125,22 @@ class ImageGenerationRequest(BaseModel):
     """The completed draft of which this is the final; it inherits the draft's place and seed."""
 
 
+class Workflow(StrEnum):
+    DRAFT_THEN_FINAL = "draft_then_final"
+    FINAL_ONLY = "final_only"
+
+
+class BatchImageGenerationRequest(BaseModel):
+    """Several pictures of one post, asked for at once; the shape of the requirements document."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    images: Annotated[list[ImageGenerationRequest], Field(min_length=1, max_length=100)]
+    blog_id: Name | None = None
+    blog_job_id: Name | None = None
+    workflow: Workflow = Workflow.DRAFT_THEN_FINAL
+
+
 MAX_PAGE = 200
 
 
