@@ -14,7 +14,7 @@ import structlog
 from adapters.errors import BadPicture
 from adapters.ports import BlobStore, Ids, Pictures, TakenPicture
 from pipeline.journal import Journal
-from pipeline.move import JobMoved, error_facts, job_key, move_job, patience
+from pipeline.move import JobMoved, fail_job, job_key, move_job, patience
 from pipeline.staging import EXTENSIONS, Manifest, load_manifest, manifest_key
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import CallState, ImageRow, JobRow, ProviderCallRow
@@ -226,27 +226,24 @@ async def _commit_completion(
 
 async def _fail_bad_picture(job: JobRow, exc: BadPicture, journal: Journal, ids: Ids) -> JobRow:
     event_id, now = ids.new(), journal.now()
-    error = error_facts(
-        "bad_picture",
+    message = (
         f"The provider delivered something that is not a usable picture: {exc}. It was paid for;"
-        " the delivered bytes are kept. Retry the job to ask again.",
-        reason=exc.reason,
-        staged=job.staged,
+        " the delivered bytes are kept. Retry the job to ask again."
     )
 
     def decide(look: Look, writes: Writes) -> JobRow:
         current = look.get(JobRow, job.id)
         if current is None or current.attempt != job.attempt or current.state not in OPEN:
             raise JobMoved(current, "the job went another way")
-        return move_job(
+        return fail_job(
             writes,
             current,
-            Trigger.FAIL,
+            "bad_picture",
+            message,
             at=now,
             event_id=event_id,
-            reason="bad_picture",
-            error=error,
-            data={"code": "bad_picture"},
+            reason=exc.reason,
+            staged=job.staged,
         )
 
     failed = await journal.record(Step("fail", decide, (job_key(job.id),)))

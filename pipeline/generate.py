@@ -27,7 +27,7 @@ from adapters.ports import (
     TaskAnswer,
 )
 from pipeline import finish
-from pipeline.move import JobMoved, error_facts, exceed_deadline, job_key, move_job
+from pipeline.move import JobMoved, exceed_deadline, fail_job, job_key, move_job
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import Manifest, stage
 from pipeline.worker import Worker
@@ -135,12 +135,10 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
                 return _exceeded(job, writes)
             if worker.is_paused():
                 # Unsent, and sent again by whoever resumes.
-                writes.update(job.changed(dispatch=job.dispatch + 1, dispatched_to=None), job.id)
-                return NotNow("dispatch is paused")
+                return _put_back(job, writes, "dispatch is paused")
             if job.not_before is not None and job.not_before > now + CLOCK_TOLERANCE:
                 # The queue was early by its clock: another task, for the right time.
-                writes.update(job.changed(dispatch=job.dispatch + 1, dispatched_to=None), job.id)
-                return NotNow(f"not before {job.not_before.isoformat()}")
+                return _put_back(job, writes, f"not before {job.not_before.isoformat()}")
             return _start(job, writes)
         if job.state is State.PROCESSING_RESULT:
             if job.lease_until is not None and job.lease_until > now:
@@ -155,6 +153,10 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
             return Claim(leased, token)
         raise NotNow(f"the job is {job.state.value}")
 
+    def _put_back(job: JobRow, writes: Writes, reason: str) -> NotNow:
+        writes.update(job.changed(dispatch=job.dispatch + 1, dispatched_to=None), job.id)
+        return NotNow(reason)
+
     def _exceeded(job: JobRow, writes: Writes) -> NotNow:
         exceed_deadline(writes, job, at=now, event_id=event_id)
         return NotNow("its deadline has passed")
@@ -162,21 +164,11 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
     def _without_provider(job: JobRow, writes: Writes) -> NotNow:
         if now - job.queued_at < PROVIDER_GRACE:  # perhaps a process of another release has it
             return NotNow(f"provider {job.provider} is not configured in this process")
-        error = error_facts(
-            "provider_not_configured",
+        message = (
             f"The provider {job.provider} is not configured. Nothing was charged. Configure it and"
-            " retry the job.",
+            " retry the job."
         )
-        move_job(
-            writes,
-            job,
-            Trigger.FAIL,
-            at=now,
-            event_id=event_id,
-            reason="provider_not_configured",
-            error=error,
-            data={"code": "provider_not_configured"},
-        )
+        fail_job(writes, job, "provider_not_configured", message, at=now, event_id=event_id)
         return NotNow(f"provider {job.provider} is not configured; the job failed")
 
     def _start(job: JobRow, writes: Writes) -> Claim | NotNow:

@@ -141,23 +141,36 @@ def job_event(
     )
 
 
-def exceed_deadline(writes: Writes, job: JobRow, *, at: datetime, event_id: UUID) -> JobRow:
-    """Fail a queued job whose deadline has passed."""
-    error = error_facts(
-        "deadline_exceeded",
-        "The provider was not asked before the job's deadline. Nothing was charged. Retry the job,"
-        " or ask again with a later deadline.",
-    )
+def fail_job(
+    writes: Writes,
+    job: JobRow,
+    code: str,
+    message: str,
+    *,
+    at: datetime,
+    event_id: UUID,
+    **details: Any,
+) -> JobRow:
+    """Fail *job*: *code* is for programs, *message* says what it means and what to do."""
     return move_job(
         writes,
         job,
         Trigger.FAIL,
         at=at,
         event_id=event_id,
-        reason="deadline_exceeded",
-        error=error,
-        data={"code": "deadline_exceeded"},
+        reason=code,
+        error=error_facts(code, message, **details),
+        data={"code": code},
     )
+
+
+def exceed_deadline(writes: Writes, job: JobRow, *, at: datetime, event_id: UUID) -> JobRow:
+    """Fail a queued job whose deadline has passed."""
+    message = (
+        "The provider was not asked before the job's deadline. Nothing was charged. Retry the job,"
+        " or ask again with a later deadline."
+    )
+    return fail_job(writes, job, "deadline_exceeded", message, at=at, event_id=event_id)
 
 
 def error_facts(code: str, message: str, **details: Any) -> dict[str, Any]:

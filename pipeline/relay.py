@@ -120,6 +120,9 @@ class Relay:
         except QueueUnavailable as exc:
             self._under_way.discard(job)
             log.warning("task_not_sent", job_id=str(job.job_id), error=str(exc))
+        except Exception:  # a defect of the queue: the sweep must be able to offer the job again
+            self._under_way.discard(job)
+            log.exception("task_not_sent", job_id=str(job.job_id))
         else:
             self._unmarked[job.job_id] = job
             self._sent.set()
@@ -162,6 +165,8 @@ class Relay:
             await self._journal.record(Step("mark_sent", decide, (job_key(sent.job_id),)))
         except (Unavailable, JournalClosed) as exc:
             log.warning("sent_mark_lost", job_id=str(sent.job_id), error=str(exc))
+        except Exception:  # an unmarked job is sent again under the same name: no harm
+            log.exception("sent_mark_lost", job_id=str(sent.job_id))
         finally:
             self._under_way.discard(sent)
 

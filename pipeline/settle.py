@@ -11,7 +11,7 @@ from typing import Literal, Self, assert_never
 import structlog
 
 from adapters.ports import Backoff
-from pipeline.move import error_facts, first_wake, job_key, move_job
+from pipeline.move import fail_job, first_wake, job_key, move_job
 from pipeline.worker import Worker
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import OPEN_CALLS, CallState, JobRow, ProviderCallRow
@@ -105,16 +105,9 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> No
         )
 
     def _fail(current: JobRow, code: str, writes: Writes) -> None:
-        error = error_facts(code, _advice(code, settlement.detail), detail=settlement.detail)
-        move_job(
-            writes,
-            current,
-            Trigger.FAIL,
-            at=now,
-            event_id=event_id,
-            reason=code,
-            error=error,
-            data={"code": code},
+        message = _advice(code, settlement.detail)
+        fail_job(
+            writes, current, code, message, at=now, event_id=event_id, detail=settlement.detail
         )
 
     await worker.journal.record(Step("settle_call", decide, (job_key(job.id), call_key)))

@@ -17,14 +17,14 @@ from adapters.store import reads
 from pipeline.dispatch import Dispatching
 from pipeline.finish import receive
 from pipeline.journal import JournalClosed
-from pipeline.move import JobMoved, error_facts, exceed_deadline, job_key, move_job, patience
+from pipeline.move import JobMoved, exceed_deadline, fail_job, job_key, patience
 from pipeline.relay import Relay
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import find_manifest
 from pipeline.worker import Worker
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import CallState, Job, JobRow, ProviderCall, ProviderCallRow
-from states.table import OPEN, State, Trigger
+from states.table import OPEN, State
 
 log = structlog.get_logger(__name__)
 
@@ -242,21 +242,18 @@ class Sweep:
             writes.update(free, job_id)
 
         def _give_up(job: JobRow, writes: Writes) -> None:
-            error = error_facts(
-                "processing_failed",
+            message = (
                 f"The delivered picture could not be processed in {MAX_RESUMES} tries. It was paid"
-                " for; the delivered bytes are kept. Retry the job to process them again.",
-                staged=job.staged,
+                " for; the delivered bytes are kept. Retry the job to process them again."
             )
-            move_job(
+            fail_job(
                 writes,
                 job,
-                Trigger.FAIL,
+                "processing_failed",
+                message,
                 at=now,
                 event_id=event_id,
-                reason="processing_failed",
-                error=error,
-                data={"code": "processing_failed"},
+                staged=job.staged,
             )
 
         await self.worker.journal.record(Step("resume", decide, (job_key(job_id),)))

@@ -109,3 +109,20 @@ async def test_events_of_two_tenants_about_the_same_place_do_not_collide(
                 reads.events_of_stream, tenant, "slot", "post/inline/1"
             )
             assert [event.seq for event in history] == [1]
+
+
+async def test_a_queue_with_a_defect_keeps_no_job_for_itself(sqlite_url: str) -> None:
+    """Whatever it raises: the sweep offers the job again, and it goes its way."""
+    async with world_on(sqlite_url, run=True) as world:
+        create, broken = world.queue.create_image_generation_task, asyncio.Event()
+
+        async def breaks(*_: object, **__: object) -> None:
+            broken.set()
+            raise RuntimeError("a defect")
+
+        world.queue.create_image_generation_task = breaks  # type: ignore[method-assign]  # broken
+        await world.submit(blog_id="post")
+        await asyncio.wait_for(broken.wait(), 10)
+        world.queue.create_image_generation_task = create  # type: ignore[method-assign]  # mended
+        await world.sweep.once()
+        await all_linked(world, "post", 1)
