@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from schemas.events import CloudEvent
+from schemas.requests import Strategy
 from schemas.step import Outcome, Step
 from schemas.tables import EventRow
 from schemas.tasks import ImageTask
@@ -186,6 +187,9 @@ class PaintRequest:
     style: str | None
     aspect_ratio: str
     seed: int
+    # For a final: how it is made of its draft, and the draft's picture where that is needed.
+    strategy: Strategy = Strategy.REGENERATE
+    source: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +219,10 @@ class ImageProvider(Protocol):
 
     @property
     def styles(self) -> frozenset[str]: ...
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """How it makes finals of drafts, the best way first; `regenerate` is always among them."""
 
     def resolve_model(self, quality: str) -> str:
         """The model that paints this quality."""

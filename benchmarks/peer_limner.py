@@ -44,7 +44,7 @@ from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
 from pipeline.worker import Worker
 from schemas.events import CloudEvent, EventType
-from schemas.requests import ImageGenerationRequest, Quality
+from schemas.requests import ImageGenerationRequest, Quality, Strategy
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import InboxRow
 
@@ -111,6 +111,7 @@ class YardProvider:
     name = "yard"
     repeatable = False
     styles: frozenset[str] = frozenset()
+    strategies = (Strategy.REGENERATE,)
 
     def resolve_model(self, quality: str) -> str:
         return "fake-xl"

@@ -125,6 +125,14 @@ class ImageGenerationRequest(BaseModel):
     """The completed draft of which this is the final; it inherits the draft's place and seed."""
 
 
+class Strategy(StrEnum):
+    """How a final is made of its draft."""
+
+    IMAGE_TO_IMAGE = "image_to_image"
+    UPSCALE = "upscale"
+    REGENERATE = "regenerate"
+
+
 class Workflow(StrEnum):
     DRAFT_THEN_FINAL = "draft_then_final"
     FINAL_ONLY = "final_only"

@@ -6,6 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from adapters.ports import PaintedPicture, Painting, PaintRequest
+from schemas.requests import Strategy
 
 COST = Decimal("0.025")
 Answer = Callable[[PaintRequest], Awaitable[Painting]]
@@ -20,6 +21,7 @@ class ScriptedProvider:
     """Gives the scripted answers in turn, then paints. Not free, not repeatable, unless told so."""
 
     styles = frozenset({"plain"})
+    strategies = (Strategy.REGENERATE,)
 
     def __init__(self, *, repeatable: bool = False, name: str = "paid") -> None:
         self.name = name

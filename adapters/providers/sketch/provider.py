@@ -10,7 +10,7 @@ from adapters.errors import OutcomeUnknown, ProviderBusy, ProviderRefused, Unava
 from adapters.ports import Clock, PaintedPicture, Painting, PaintRequest, Processes
 from adapters.providers.sketch.request import KNOWN_STYLES, Sketch, paint_png
 from schemas.prices import DOCUMENT_1_3_4
-from schemas.requests import AspectRatio, Quality
+from schemas.requests import AspectRatio, Quality, Strategy
 
 NAME = "sketch"
 MODEL = "sketch-1"
@@ -44,6 +44,7 @@ class SketchProvider:
     name = NAME
     repeatable = True
     styles = frozenset(KNOWN_STYLES)
+    strategies = (Strategy.REGENERATE,)
 
     def __init__(self, processes: Processes, clock: Clock, settings: SketchSettings) -> None:
         self._processes = processes
