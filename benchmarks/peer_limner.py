@@ -13,7 +13,6 @@ import contextlib
 import gc
 import logging
 import os
-import random
 import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -29,7 +28,7 @@ from common import DSN, PAYLOAD, Sub, arun, gather_bounded, generate, peer_main
 
 from adapters.local.bus import LocalEventBus, Subscription
 from adapters.local.clock import SystemClock
-from adapters.local.ids import RandomIds
+from adapters.local.ids import RandomIds, SystemEntropy
 from adapters.local.queue import LocalTaskQueue
 from adapters.ports import PaintedPicture, Painting, PaintRequest, StoredObject, TakenPicture
 from adapters.store.database import migrate, open_store
@@ -153,7 +152,7 @@ def worker(concurrency: int) -> None:
         gc.freeze()  # as `limner serve` does
         gc.set_threshold(50_000, 20, 100)
         clock = SystemClock()
-        ids = RandomIds(clock, random.SystemRandom())
+        ids = RandomIds(clock, SystemEntropy())
         store = open_store(DSN)
         await store.prepare()
         journal = Journal(store, clock, ids)
@@ -202,7 +201,7 @@ def worker(concurrency: int) -> None:
 @contextlib.asynccontextmanager
 async def submitter() -> AsyncIterator[Sub]:
     clock = SystemClock()
-    ids = RandomIds(clock, random.SystemRandom())
+    ids = RandomIds(clock, SystemEntropy())
     store = open_store(DSN)
     journal = Journal(store, clock, ids)
     await journal.start()

@@ -137,7 +137,6 @@ def job_event(
         batch_id=job.batch_id,
         data=data_json(facts | (data or {})),
         occurred_at=at,
-        published_at=None,
     )
 
 

@@ -15,8 +15,7 @@ from adapters.errors import QueueUnavailable, Unavailable
 from adapters.ports import Clock, EventBus, TaskQueue
 from adapters.store.reads import Sending
 from pipeline.journal import Journal, JournalClosed
-from pipeline.move import job_key
-from schemas.step import EventMark, Look, Step, Writes
+from schemas.step import Look, SentMark, Step, Writes
 from schemas.tables import EventRow, JobRow
 from schemas.tasks import ImageTask
 from states.table import OPEN, State
@@ -95,9 +94,8 @@ class Relay:
 
     def offer_events(self, events: Iterable[EventRow]) -> None:
         for event in events:
-            mark = _mark(event)
-            if mark not in self._under_way and not self._events.full():
-                self._under_way.add(mark)
+            if event.event_id not in self._under_way and not self._events.full():
+                self._under_way.add(event.event_id)
                 self._events.put_nowait(event)
 
     def _wants_sending(self, job: JobRow) -> bool:
@@ -148,27 +146,24 @@ class Relay:
             self._sent.clear()
             await self._clock.sleep(MARK_AFTER_SECONDS)
             waiting, self._unmarked = self._unmarked, {}
-            await asyncio.gather(*(self._mark_sent(job) for job in waiting.values()))
+            await self._mark_sent(list(waiting.values()))
 
-    async def _mark_sent(self, sent: Sending) -> None:
-        incarnation = self._queue.incarnation
+    async def _mark_sent(self, jobs: list[Sending]) -> None:
+        target = self._queue.incarnation
+        marks = [SentMark(job.job_id, job.attempt, job.dispatch, target) for job in jobs]
 
-        def decide(look: Look, writes: Writes) -> None:
-            job = look.get(JobRow, sent.job_id)
-            if job is None or (job.attempt, job.dispatch) != (sent.attempt, sent.dispatch):
-                return
-            if job.dispatched_to == incarnation or job.state not in OPEN:
-                return
-            writes.update(job.changed(dispatched_to=incarnation), job.id)
+        def decide(_: Look, writes: Writes) -> None:
+            writes.sent.extend(marks)
 
         try:
-            await self._journal.record(Step("mark_sent", decide, (job_key(sent.job_id),)))
+            if marks:
+                await self._journal.record(Step("mark_sent", decide))
         except (Unavailable, JournalClosed) as exc:
-            log.warning("sent_mark_lost", job_id=str(sent.job_id), error=str(exc))
-        except Exception:  # an unmarked job is sent again under the same name: no harm
-            log.exception("sent_mark_lost", job_id=str(sent.job_id))
+            log.warning("sent_marks_lost", jobs=len(jobs), error=str(exc))
+        except Exception:  # unmarked jobs are sent again under the same name: no harm
+            log.exception("sent_marks_lost", jobs=len(jobs))
         finally:
-            self._under_way.discard(sent)
+            self._under_way.difference_update(jobs)
 
     async def _send_events(self) -> None:
         while True:
@@ -180,17 +175,17 @@ class Relay:
             self._spawn(self._publish(batch))
 
     async def _publish(self, batch: list[EventRow]) -> None:
-        marks = [_mark(event) for event in batch]
         try:
             answers = await self._bus.publish(batch)
-            now = self._journal.now()
             sent = []
-            for mark, answer in zip(marks, answers, strict=True):
+            for event, answer in zip(batch, answers, strict=True):
                 if answer is None:
-                    sent.append(EventMark(*mark, now))
+                    sent.append(event.event_id)
                 else:
                     log.warning(
-                        "event_not_published", stream_id=mark[2], error=type(answer).__name__
+                        "event_not_published",
+                        stream_id=event.stream_id,
+                        error=type(answer).__name__,
                     )
             await self._mark_published(sent)
         except (Unavailable, JournalClosed) as exc:
@@ -198,10 +193,10 @@ class Relay:
         except Exception:
             log.exception("publish_failed", events=len(batch))
         finally:
-            self._under_way.difference_update(marks)
+            self._under_way.difference_update(event.event_id for event in batch)
             self._publishes.release()
 
-    async def _mark_published(self, sent: list[EventMark]) -> None:
+    async def _mark_published(self, sent: list[UUID]) -> None:
         if not sent:
             return
 
@@ -215,7 +210,3 @@ class Relay:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _mark(event: EventRow) -> tuple[str, str, str, int]:
-    return event.tenant, event.stream_kind, event.stream_id, event.seq

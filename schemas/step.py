@@ -8,8 +8,8 @@ differs between two runs (ids, the time) is made before.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
+from uuid import UUID
 
 from schemas.tables.row import Row
 
@@ -28,14 +28,13 @@ class RowKey(NamedTuple):
     key: tuple[Any, ...]
 
 
-class EventMark(NamedTuple):
-    """An event that has left for the bus, and when."""
+class SentMark(NamedTuple):
+    """A job that was handed to the queue *target*; void once its attempt or dispatch is past."""
 
-    tenant: str
-    stream_kind: str
-    stream_id: str
-    seq: int
-    at: datetime
+    job_id: UUID
+    attempt: int
+    dispatch: int
+    target: str
 
 
 class Look:
@@ -53,19 +52,28 @@ class Look:
             )
         return self._rows.get(RowKey(row, key))  # type: ignore[return-value]  # the key names the type
 
-    def check_written_once(self, writes: "Writes") -> None:
-        """Refuse an update of a column that no update sends: it would be lost in silence."""
-        for key, row in writes.updates:
-            before = self._rows.get(key)
-            if before is None:
-                continue
-            old, new = before.__dict__, row.__dict__
-            for name in row.WRITTEN_ONCE:
-                if old[name] is not new[name] and old[name] != new[name]:
-                    raise ValueError(f"{name} of {type(row).__name__} is written once")
+    def accept(self, writes: "Writes") -> None:
+        """Let the steps behind see *writes*, and note which columns their updates change.
 
-    def put(self, key: RowKey, row: Row) -> None:
-        self._rows[key] = row
+        Only those are sent. Raises `ValueError` for a change of what is written once.
+        """
+        seen: dict[RowKey, Row] = {}
+        for key, row in writes.updates:
+            before = seen.get(key) or self._rows.get(key)
+            seen[key] = row
+            changed = set(row.__dict__) if before is None else _changed(before, row)
+            writes.changed.setdefault(key.row, set()).update(changed)
+        self._rows.update(writes.inserts)
+        self._rows.update(seen)
+
+
+def _changed(before: Row, after: Row) -> set[str]:
+    old, new = before.__dict__, after.__dict__
+    changed = {name for name, value in new.items() if old[name] is not value}
+    for name in changed & after.WRITTEN_ONCE:
+        if old[name] != new[name]:
+            raise ValueError(f"{name} of {type(after).__name__} is written once")
+    return changed
 
 
 @dataclass(slots=True)
@@ -75,7 +83,11 @@ class Writes:
     inserts: list[tuple[RowKey, Row]] = field(default_factory=list)
     # In order; a row that moves twice stands here twice and is written twice.
     updates: list[tuple[RowKey, Row]] = field(default_factory=list)
-    published: list[EventMark] = field(default_factory=list)
+    # Columns that the updates change, by table; filled in once the step is decided.
+    changed: dict[type[Row], set[str]] = field(default_factory=dict)
+    # Events that have left for the bus, by their ids, and jobs that have left for the queue.
+    published: list[UUID] = field(default_factory=list)
+    sent: list[SentMark] = field(default_factory=list)
 
     def insert(self, row: Row, *key: Any) -> None:
         self.inserts.append((RowKey(type(row), key), row))
@@ -116,11 +128,9 @@ def decide_group(steps: Iterable[Step[Any]], look: Look) -> list[Outcome]:
         writes = Writes()
         try:
             answer = step.decide(look, writes)
-            look.check_written_once(writes)
+            look.accept(writes)
         except Exception as exc:  # a loser or a defect: its caller gets it, nobody else is hurt
             outcomes.append(Outcome(error=exc))
             continue
-        for key, row in (*writes.inserts, *writes.updates):
-            look.put(key, row)
         outcomes.append(Outcome(answer=answer, writes=writes))
     return outcomes

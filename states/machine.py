@@ -6,6 +6,7 @@ state passes through it (a machine per job costs ten times as much).
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 
 from transitions import Machine, MachineError
 
@@ -60,6 +61,7 @@ _STATES = {state.value: state for state in State}
 _EVENTS = {trigger: _machine.events[trigger.value] for trigger in Trigger}
 
 
+@cache  # pure, and the table has a few dozen pairs: the machine is asked once for each
 def move(state: State, trigger: Trigger) -> Move:
     """Say where *trigger* leads from *state*; raise `IllegalMove` when it leads nowhere."""
     cursor = _Cursor(_NAMES[state])

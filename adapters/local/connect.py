@@ -1,7 +1,6 @@
 """The local world: SQLite or PostgreSQL beside an in-process queue and bus, files on a disk."""
 
 import os
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from adapters.local.blobs import DiskBlobStore
 from adapters.local.bus import LocalEventBus, Quarantine, Subscription
 from adapters.local.clock import SystemClock
-from adapters.local.ids import RandomIds
+from adapters.local.ids import RandomIds, SystemEntropy
 from adapters.local.queue import LocalTaskQueue
 from adapters.ports import TaskHandler
 
@@ -39,7 +38,7 @@ class LocalWorld:
         self._home = home
         self._settings = settings
         self.clock = SystemClock()
-        self.ids = RandomIds(self.clock, random.SystemRandom())
+        self.ids = RandomIds(self.clock, SystemEntropy())
 
     async def open_blobs(self) -> DiskBlobStore:
         return await DiskBlobStore.open(self._home / "pictures")

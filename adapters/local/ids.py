@@ -1,6 +1,7 @@
 """Ids, secrets, seeds and jitter: without it rows would have no names that sort by age."""
 
 import base64
+import os
 import random
 import threading
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,27 @@ TICKS_PER_MS = 1 << 12
 VERSION_7 = 0x7 << 76
 RFC_VARIANT = 0b10 << 62
 HIGHEST_SEED = 4_294_967_294
+POOL_BYTES = 4096
+
+
+class SystemEntropy(random.SystemRandom):
+    """The system's randomness, fetched by the page: a call to the kernel costs more than an id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pool = b""
+        self._taken = 0
+        self._pool_lock = threading.Lock()
+
+    def getrandbits(self, k: int, /) -> int:
+        size = (k + 7) // 8
+        with self._pool_lock:
+            if self._taken + size > len(self._pool):
+                self._pool = os.urandom(max(POOL_BYTES, size))
+                self._taken = 0
+            chunk = self._pool[self._taken : self._taken + size]
+            self._taken += size
+        return int.from_bytes(chunk, "big") >> (size * 8 - k)
 
 
 class RandomIds:
@@ -25,7 +47,7 @@ class RandomIds:
 
     def __init__(self, clock: Clock, source: random.Random | None = None) -> None:
         self._clock = clock
-        self._random = source or random.SystemRandom()
+        self._random = source or SystemEntropy()
         self._tick = 0
         self._lock = threading.Lock()
 

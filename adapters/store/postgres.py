@@ -20,14 +20,16 @@ from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUn
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
 from adapters.store.statements import (
     POSTGRES_PUBLISHED,
+    POSTGRES_SENT,
     Batch,
     Plans,
+    postgres_events,
     postgres_insert,
     postgres_select,
     postgres_update,
 )
 from schemas.step import Look, Outcome, RowKey, Step, decide_group
-from schemas.tables import Row
+from schemas.tables import EventRow, Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -281,20 +283,21 @@ class PostgresStore:
                 for name, values in columns.items()
                 if any(value is not None for value in values)
             }
-            await connection.execute(postgres_insert(plan, tuple(filled)), *filled.values())
+            insert = postgres_events if row is EventRow else postgres_insert
+            await connection.execute(insert(plan, tuple(filled)), *filled.values())
         for one_round in batch.rounds:
             for row, rows in one_round.items():
-                plan = self._plans.by_row[row]
-                encoded = [plan.encode(row, plan.update_names) for row in rows.values()]
-                columns = _columns(plan.update_names, encoded)
-                status = await connection.execute(postgres_update(plan), *columns.values())
+                plan, names = self._plans.by_row[row], batch.update_names[row]
+                encoded = [plan.encode(one, names) for one in rows.values()]
+                columns = _columns(names, encoded)
+                status = await connection.execute(postgres_update(plan, names), *columns.values())
                 if status != f"UPDATE {len(rows)}":
                     raise StoreConflict(f"rows of {plan.name} had moved: {status} of {len(rows)}")
+        if batch.sent:
+            marks = zip(*batch.sent, strict=True)
+            await connection.execute(POSTGRES_SENT, *(list(column) for column in marks))
         if batch.published:
-            await connection.execute(
-                POSTGRES_PUBLISHED,
-                *(list(column) for column in zip(*batch.published, strict=True)),
-            )
+            await connection.execute(POSTGRES_PUBLISHED, batch.published)
 
 
 def _columns(names: Sequence[str], rows: Iterable[list[Any]]) -> dict[str, list[Any]]:

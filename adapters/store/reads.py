@@ -21,6 +21,7 @@ from schemas.tables import (
     Job,
     JobRow,
     Lineage,
+    Outbox,
     ProviderCall,
 )
 from states.table import State
@@ -212,8 +213,9 @@ def unpublished_events(session: Session, before: datetime, limit: int) -> Sequen
     """Events that have not left, older than *before*. All tenants: the sweep's."""
     return session.exec(
         select(Event)
-        .where(col(Event.published_at).is_(None), col(Event.occurred_at) <= before)
-        .order_by(col(Event.position))
+        .join(Outbox, col(Outbox.position) == col(Event.position))
+        .where(col(Event.occurred_at) <= before)
+        .order_by(col(Outbox.event_id))
         .limit(limit)
     ).all()
 

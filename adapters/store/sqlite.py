@@ -25,7 +25,10 @@ from sqlmodel import Session
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
 from adapters.store.statements import (
+    SQLITE_LAST_EVENT,
+    SQLITE_OUTBOX,
     SQLITE_PUBLISHED,
+    SQLITE_SENT,
     Batch,
     Plans,
     sqlite_insert,
@@ -33,7 +36,7 @@ from adapters.store.statements import (
     sqlite_update,
 )
 from schemas.step import Look, Outcome, RowKey, Step, decide_group
-from schemas.tables import EventRow, Row
+from schemas.tables import EventRow, JobRow, Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,7 +65,7 @@ class SqliteStore:
         self._max_pages = max_pages
         self._plans = Plans(sqlite_dialect.dialect())
         self._sql = {
-            row: (sqlite_select(plan), sqlite_insert(plan), sqlite_update(plan))
+            row: (sqlite_select(plan), sqlite_insert(plan))
             for row, plan in self._plans.by_row.items()
         }
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
@@ -249,24 +252,29 @@ class SqliteStore:
     def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:
         for row, rows in batch.inserts.items():
             plan = self._plans.by_row[row]
+            if row is EventRow:
+                last = connection.execute(SQLITE_LAST_EVENT).fetchone()
             connection.executemany(self._sql[row][1], [plan.encode(one) for one in rows.values()])
+            if row is EventRow:
+                connection.execute(SQLITE_OUTBOX, last)
         for one_round in batch.rounds:
             for row, rows in one_round.items():
-                self._update(connection, row, list(rows.values()))
-        if batch.published:
-            encode_time = self._plans.by_row[EventRow].encoder("published_at")
-            marks = [(encode_time(mark.at), *mark[:4]) for mark in batch.published]
-            connection.executemany(SQLITE_PUBLISHED, marks)
+                self._update(connection, row, list(rows.values()), batch.update_names[row])
+        encode_id = self._plans.by_row[JobRow].encode_key
+        sent = [(mark.target, *encode_id([mark.job_id]), *mark[1:3]) for mark in batch.sent]
+        connection.executemany(SQLITE_SENT, sent)
+        connection.executemany(SQLITE_PUBLISHED, [encode_id([one]) for one in batch.published])
 
-    def _update(self, connection: sqlite3.Connection, row: type[Row], rows: list[Row]) -> None:
+    def _update(
+        self,
+        connection: sqlite3.Connection,
+        row: type[Row],
+        rows: list[Row],
+        names: tuple[str, ...],
+    ) -> None:
         plan = self._plans.by_row[row]
-        parameters = []
-        for one in rows:
-            encoded = plan.encode(one, plan.update_names)
-            named = dict(zip(plan.update_names, encoded, strict=True))
-            values = [named[name] for name in (*plan.other_names, *plan.key_names)]
-            parameters.append([*values, *([named["version"]] * 2 if plan.versioned else [])])
-        cursor = connection.executemany(self._sql[row][2], parameters)
+        parameters = [dict(zip(names, plan.encode(one, names), strict=True)) for one in rows]
+        cursor = connection.executemany(sqlite_update(plan, names), parameters)
         if cursor.rowcount != len(rows):
             raise StoreConflict(f"{len(rows) - cursor.rowcount} rows of {plan.name} had moved")
 

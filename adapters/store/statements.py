@@ -8,13 +8,14 @@ on PostgreSQL (one statement a table and group, whatever the number of rows), ro
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 import pydantic_core
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import Dialect
 
 from adapters.errors import StoreRejected
-from schemas.step import EventMark, RowKey, Writes
+from schemas.step import RowKey, SentMark, Writes
 from schemas.tables import TABLES, EventRow
 from schemas.tables.row import Row
 
@@ -36,10 +37,6 @@ class TablePlan:
         self.columns = [c for c in table.columns if not _given_by_database(c)]
         self.names = [column.name for column in self.columns]
         self.key_names = [c.name for c in table.primary_key.columns if not _given_by_database(c)]
-        # What an update sends: the key, and what may differ from what the insert wrote.
-        changing = [n for n in self.names if n not in row.WRITTEN_ONCE and n not in self.key_names]
-        self.other_names = changing
-        self.update_names = [*self.key_names, *changing]
         self.versioned = "version" in self.names
         self.encoders = [_encoder(column, dialect) for column in self.columns]
         self.decoders = [
@@ -48,13 +45,18 @@ class TablePlan:
             if (decoder := _decoder(column, dialect)) is not None
         ]
         self._codecs = list(zip(self.names, self.encoders, strict=True))
-        by_name = dict(self._codecs)
-        self._update_codecs = [(name, by_name[name]) for name in self.update_names]
+        self._codec_by_name = dict(self._codecs)
+        self._codecs_by_names: dict[tuple[str, ...], list[tuple[str, Codec]]] = {}
         self.types = [_postgres_type(column) for column in self.columns]
         self.key_types = [self.types[self.names.index(name)] for name in self.key_names]
         self._key_encoders = [self.encoders[self.names.index(name)] for name in self.key_names]
 
-    def encode(self, row: Row, names: Sequence[str] | None = None) -> list[Any]:
+    def update_names(self, changed: set[str]) -> tuple[str, ...]:
+        """What an update sends: the key, the version, and the columns that *changed*."""
+        sent = changed | {"version"} if self.versioned else changed
+        return (*self.key_names, *(n for n in self.names if n in sent and n not in self.key_names))
+
+    def encode(self, row: Row, names: tuple[str, ...] | None = None) -> list[Any]:
         """A row's values (all, or those of *names*) as the driver takes them.
 
         Raises `StoreRejected` for what no database could hold.
@@ -70,17 +72,19 @@ class TablePlan:
                 f"a value of {self.name} cannot be stored: {type(exc).__name__}"
             ) from exc
 
-    def _codecs_of(self, names: Sequence[str] | None) -> list[tuple[str, Codec]]:
-        return self._update_codecs if names is self.update_names else self._codecs
+    def _codecs_of(self, names: tuple[str, ...] | None) -> list[tuple[str, Codec]]:
+        if names is None:
+            return self._codecs
+        found = self._codecs_by_names.get(names)
+        if found is None:
+            found = self._codecs_by_names[names] = [(n, self._codec_by_name[n]) for n in names]
+        return found
 
     def encode_key(self, key: Sequence[Any]) -> list[Any]:
         return [
             part if encode is None else encode(part)
             for part, encode in zip(key, self._key_encoders, strict=True)
         ]
-
-    def encoder(self, name: str) -> Callable[[Any], Any]:
-        return self.encoders[self.names.index(name)] or (lambda value: value)
 
     def decode(self, record: Any) -> Row:
         """Turn a driver's row (a mapping of names) into a row object, unvalidated."""
@@ -163,19 +167,28 @@ def sqlite_insert(plan: TablePlan) -> str:
     return f"INSERT INTO {plan.name} ({_quoted(plan.names)}) VALUES ({marks})"
 
 
-def sqlite_update(plan: TablePlan) -> str:
-    """Parameters: the other columns, then the key, then (if versioned) the version again."""
-    sets = ", ".join(f'"{name}" = ?' for name in plan.other_names)
-    guard = f" AND {CAS.format(t='', new='?')}" if plan.versioned else ""
-    return f"UPDATE {plan.name} SET {sets} WHERE {_equal(plan.key_names, '?')}{guard}"
+@cache
+def sqlite_update(plan: TablePlan, names: tuple[str, ...]) -> str:
+    """Parameters: by name, as `plan.update_names` gives them."""
+    sets = ", ".join(f'"{name}" = :{name}' for name in names[len(plan.key_names) :])
+    keys = " AND ".join(f'"{name}" = :{name}' for name in plan.key_names)
+    guard = f" AND {CAS.format(t='', new=':version')}" if plan.versioned else ""
+    return f"UPDATE {plan.name} SET {sets} WHERE {keys}{guard}"
 
 
 # Unchanged, or exactly one further: nobody else has written this row since it was looked at.
 CAS = "{t}version IN ({new} - 1, {new})"
 
-SQLITE_PUBLISHED = (
-    "UPDATE events SET published_at = ? WHERE tenant = ? AND stream_kind = ? AND stream_id = ?"
-    " AND seq = ? AND published_at IS NULL"
+SQLITE_LAST_EVENT = "SELECT COALESCE(MAX(position), 0) FROM events"
+# Run right after the insert of a group's events, with the position before it.
+SQLITE_OUTBOX = (
+    "INSERT INTO outbox (event_id, position) SELECT event_id, position FROM events"
+    " WHERE position > ?"
+)
+SQLITE_PUBLISHED = "DELETE FROM outbox WHERE event_id = ?"
+SQLITE_SENT = (
+    "UPDATE jobs SET dispatched_to = ? WHERE id = ? AND attempt = ? AND dispatch = ?"
+    " AND ended_at IS NULL"
 )
 
 
@@ -211,22 +224,34 @@ def postgres_insert(plan: TablePlan, names: tuple[str, ...]) -> str:
 
 
 @cache
-def postgres_update(plan: TablePlan) -> str:
-    """Parameters: one array a column, in the order of `plan.update_names`."""
-    sets = ", ".join(f'"{name}" = {_cast(plan, name)}' for name in plan.other_names)
+def postgres_events(plan: TablePlan, names: tuple[str, ...]) -> str:
+    """Insert events and their outbox rows. Parameters as for `postgres_insert`."""
+    return (
+        f"WITH written AS ({postgres_insert(plan, names)} RETURNING event_id, position)"
+        " INSERT INTO outbox (event_id, position) SELECT event_id, position FROM written"
+    )
+
+
+@cache
+def postgres_update(plan: TablePlan, names: tuple[str, ...]) -> str:
+    """Parameters: one array for each column of *names*, as `plan.update_names` gives them."""
+    sets = ", ".join(f'"{name}" = {_cast(plan, name)}' for name in names[len(plan.key_names) :])
     join = " AND ".join(f't."{name}" = u."{name}"' for name in plan.key_names)
     guard = f" AND {CAS.format(t='t.', new='u.version')}" if plan.versioned else ""
-    source = _unnest(plan, plan.update_names)
+    source = _unnest(plan, names)
     return f"UPDATE {plan.name} t SET {sets} FROM {source} WHERE {join}{guard}"
 
 
-POSTGRES_PUBLISHED = (
-    # No `published_at IS NULL` here: it would let the planner walk the index of all unpublished
-    # events for each one that is marked.
-    "UPDATE events e SET published_at = COALESCE(e.published_at, m.at)"
-    " FROM unnest($1::text[], $2::text[], $3::text[], $4::int4[], $5::timestamptz[])"
-    " AS m(tenant, kind, id, seq, at)"
-    " WHERE e.tenant = m.tenant AND e.stream_kind = m.kind AND e.stream_id = m.id AND e.seq = m.seq"
+POSTGRES_PUBLISHED = "DELETE FROM outbox WHERE event_id = ANY($1::uuid[])"
+
+POSTGRES_SENT = (
+    # A row that another process has locked is left out: it is being taken up, and its lock must
+    # not be waited for out of the order of keys.
+    "UPDATE jobs j SET dispatched_to = f.target FROM ("
+    "SELECT t.id, m.target FROM jobs t JOIN"
+    " unnest($1::uuid[], $2::int4[], $3::int4[], $4::text[]) AS m(id, attempt, dispatch, target)"
+    " ON t.id = m.id AND t.attempt = m.attempt AND t.dispatch = m.dispatch"
+    " WHERE t.ended_at IS NULL FOR UPDATE OF t SKIP LOCKED) f WHERE j.id = f.id"
 )
 
 
@@ -252,7 +277,9 @@ class Batch:
     def __init__(self, plans: Plans, all_writes: Iterable[Writes]) -> None:
         self.inserts: dict[type[Row], dict[RowKey, Row]] = {}
         self.rounds: list[dict[type[Row], dict[RowKey, Row]]] = []
-        self.published: list[EventMark] = []
+        self.published: list[UUID] = []
+        self.sent: list[SentMark] = []
+        changed: dict[type[Row], set[str]] = {}
         inserted: dict[RowKey, Row] = {}
         updated_in: dict[RowKey, int] = {}
         for writes in all_writes:
@@ -273,11 +300,19 @@ class Batch:
                 while len(self.rounds) <= number:
                     self.rounds.append({})
                 self.rounds[number].setdefault(key.row, {})[key] = row
+            for table, columns in writes.changed.items():
+                changed.setdefault(table, set()).update(columns)
             self.published += writes.published
+            self.sent += writes.sent
         order = plans.order.__getitem__
         self.inserts = {row: self.inserts[row] for row in sorted(self.inserts, key=order)}
         self.rounds = [{row: one[row] for row in sorted(one, key=order)} for one in self.rounds]
+        # What any update of a table changes is sent for all of them: few, wide statements.
+        self.update_names = {
+            row: plans.by_row[row].update_names(columns) for row, columns in changed.items()
+        }
         self.published.sort()
+        self.sent.sort()
 
     def __bool__(self) -> bool:
-        return bool(self.inserts or self.rounds or self.published)
+        return bool(self.inserts or self.rounds or self.published or self.sent)

@@ -110,5 +110,4 @@ def _slot_event(
         blog_id=slot.blog_id,
         data=data_json(data),
         occurred_at=slot.updated_at,
-        published_at=None,
     )

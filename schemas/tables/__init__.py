@@ -10,6 +10,7 @@ from schemas.tables.events import (
     Inbox,
     InboxRow,
     Lineage,
+    Outbox,
 )
 from schemas.tables.idempotency import IdempotencyKey, IdempotencyKeyRow
 from schemas.tables.jobs import Job, JobRow
@@ -53,6 +54,7 @@ __all__ = [
     "Job",
     "JobRow",
     "Lineage",
+    "Outbox",
     "ProviderCall",
     "ProviderCallRow",
     "Row",

@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlmodel import Field
 
-from schemas.columns import GIVEN, Json, partial_index
+from schemas.columns import GIVEN, Json
 from schemas.tables.row import Row
 
 
@@ -37,7 +37,6 @@ class EventRow(Row):
     # JSON, serialised once when the event is made.
     data: str
     occurred_at: datetime
-    published_at: datetime | None = None
 
 
 class Event(EventRow, table=True):
@@ -47,9 +46,20 @@ class Event(EventRow, table=True):
             "tenant", "stream_kind", "stream_id", "seq", name="events_one_per_version"
         ),
         sa.Index("events_in_order", "epoch", "xid", "position"),
-        partial_index("events_unpublished", "occurred_at", where="published_at IS NULL"),
         {"sqlite_autoincrement": True},
     )
+
+
+class Outbox(Row, table=True):
+    """Events that have not left for the bus; the store adds each with its event's insert.
+
+    A table of its own: a mark on the event would write its row and all of its indexes anew.
+    """
+
+    __tablename__ = "outbox"
+
+    event_id: UUID = Field(primary_key=True)
+    position: int = Field(sa_type=sa.BigInteger().with_variant(sa.Integer(), "sqlite"))
 
 
 class InboxRow(Row):

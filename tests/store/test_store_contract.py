@@ -10,8 +10,8 @@ from adapters.errors import CommitUnknown, StoreConflict, StoreRejected
 from adapters.failpoints import Failpoints
 from adapters.store import reads
 from adapters.store.database import AnyStore, open_store
-from pipeline.move import JobMoved, job_key
-from schemas.step import EventMark, Look, RowKey, Step, Writes
+from pipeline.move import JobMoved, job_key, move_job
+from schemas.step import Look, RowKey, SentMark, Step, Writes
 from schemas.tables import BlogRow, InboxRow, JobRow, ProviderCallRow
 from schemas.tables.calls import CallState
 from states.table import State, Trigger
@@ -83,21 +83,21 @@ async def test_a_step_may_move_a_stream_twice(store: AnyStore) -> None:
     job = new_job()
     await store.commit([create(job)])
     await store.commit([pull(job.id, Trigger.START)])
-    fail, retry = pull(job.id, Trigger.FAIL), pull(job.id, Trigger.RETRY)
+    fail_id, retry_id = uuid4(), uuid4()
 
     def both(look: Look, writes: Writes) -> None:
-        look.put(job_key(job.id), fail.decide(look, writes))
-        retry.decide(look, writes)
+        running = look.get(JobRow, job.id)
+        assert running is not None
+        error = {"code": "played"}
+        failed = move_job(writes, running, Trigger.FAIL, at=NOW, event_id=fail_id, error=error)
+        move_job(writes, failed, Trigger.RETRY, at=NOW, event_id=retry_id)
 
-    await store.commit([Step("fail and retry", both, (job_key(job.id),))])
+    (outcome,) = await store.commit([Step("fail and retry", both, (job_key(job.id),))])
+    assert outcome.error is None
     found = await stored(store, job)
     assert found is not None
-    assert (found.state, found.version, found.attempt, found.retry_count) == (
-        State.QUEUED,
-        4,
-        2,
-        1,
-    )
+    assert (found.state, found.version, found.attempt) == (State.QUEUED, 4, 2)
+    assert (found.retry_count, found.error, found.ended_at) == (1, None, None)
 
 
 async def test_a_loser_writes_nothing_and_hurts_nobody(store: AnyStore) -> None:
@@ -165,19 +165,32 @@ async def test_a_lost_reply_after_the_commit_is_settled_as_committed(
     assert await stored(store, job) == job
 
 
-async def test_events_are_marked_as_published_once(store: AnyStore) -> None:
-    job = new_job()
-    await store.commit([create(job)])
-    mark = EventMark("default", "job", str(job.id), 1, NOW)
+async def test_an_event_waits_to_leave_until_it_is_marked(store: AnyStore) -> None:
+    left, waits = new_job(), new_job()
+    await store.commit([create(left), create(waits)])
+    events = await store.read(reads.events_of_stream, "default", "job", str(left.id))
 
     def publish(_: Look, writes: Writes) -> None:
-        writes.published.append(mark)
-        writes.published.append(mark._replace(at=NOW.replace(year=2030)))
+        writes.published += [events[0].event_id] * 2
 
-    await store.commit([Step("publish", publish)])
-    assert not await store.read(reads.unpublished_events, NOW, 10)
-    events = await store.read(reads.events_of_stream, "default", "job", str(job.id))
-    assert events[0].published_at == NOW
+    for _ in range(2):
+        await store.commit([Step("publish", publish)])
+        unpublished = await store.read(reads.unpublished_events, NOW, 10)
+        assert [event.stream_id for event in unpublished] == [str(waits.id)]
+    assert await store.read(reads.events_of_stream, "default", "job", str(left.id)) == events
+
+
+async def test_a_sent_mark_touches_only_the_sending_that_it_names(store: AnyStore) -> None:
+    sent, sent_again, ended = new_job(), new_job(dispatch=2), new_job()
+    await store.commit([create(job) for job in (sent, sent_again, ended)])
+    await store.commit([pull(ended.id, Trigger.CANCEL)])
+
+    def mark(_: Look, writes: Writes) -> None:
+        writes.sent += [SentMark(job.id, 1, 1, "here") for job in (sent, sent_again, ended)]
+
+    await store.commit([Step("mark", mark)])
+    targets = [await stored(store, job) for job in (sent, sent_again, ended)]
+    assert [job.dispatched_to for job in targets if job] == ["here", None, None]
 
 
 async def test_what_waits_to_be_sent_is_found(store: AnyStore) -> None:
