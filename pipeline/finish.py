@@ -5,7 +5,8 @@ named by their content, image ids follow from the job, so that nothing is paid o
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -96,19 +97,29 @@ def _way_in(job: JobRow, manifest: Manifest, *, by_person: bool) -> Trigger | No
 
 
 async def complete(
-    job: JobRow, *, journal: Journal, ids: Ids, blobs: BlobStore, pictures: Pictures
+    job: JobRow,
+    *,
+    journal: Journal,
+    ids: Ids,
+    blobs: BlobStore,
+    pictures: Pictures,
+    manifest: Manifest | None = None,
+    at_hand: Mapping[str, bytes] = MappingProxyType({}),
 ) -> JobRow:
     """Decode, measure, strip and store the staged pictures, then complete the job.
 
+    Whoever has just staged them gives *manifest* and the bytes *at_hand* (by object key), which
+    are then not fetched again.
     Raises `JobMoved` when the job went another way meanwhile, `Unavailable` when the same call
     may be tried again. Bytes that are no picture fail the job, and stay staged.
     """
     assert job.staged is not None
-    manifest = await load_manifest(job.staged, blobs)
+    manifest = manifest or await load_manifest(job.staged, blobs)
     images = []
     try:
         for index, staged in enumerate(manifest.pictures):
-            taken = await pictures.take_in(await blobs.get(staged.key))
+            data = at_hand.get(staged.key) or await blobs.get(staged.key)
+            taken = await pictures.take_in(data)
             images.append(await _store(job, index, taken, journal, blobs))
     except BadPicture as exc:
         return await _fail_bad_picture(job, exc, journal, ids)
@@ -142,7 +153,7 @@ async def _store(
                 "sha256": stored.sha256,
             }
         )
-    return ImageRow(
+    return ImageRow.of(
         id=image_id,
         tenant=job.tenant,
         job_id=job.id,

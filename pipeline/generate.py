@@ -6,8 +6,8 @@ the call) sees to it that an attempt is never paid for twice.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ from adapters.ports import (
 from pipeline import finish
 from pipeline.move import JobMoved, exceed_deadline, fail_job, job_key, move_job
 from pipeline.settle import Settlement, settle_call
-from pipeline.staging import Manifest, stage
+from pipeline.staging import Manifest, Staged, stage
 from pipeline.worker import Worker
 from schemas.requests import Quality
 from schemas.step import Look, Lost, Step, Writes
@@ -57,6 +57,15 @@ class Claim:
 
     job: JobRow
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A job whose result is staged; with it, where it was staged just now, the result itself."""
+
+    job: JobRow
+    manifest: Manifest | None = None
+    at_hand: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 class NotNow(Lost):
@@ -90,13 +99,16 @@ async def generate(task: ImageTask, worker: Worker) -> TaskAnswer:
             received = await _paint(claim, worker, deadline)
             if received is None:
                 return TaskAnswer(done=True, reason="the attempt ended without pictures")
-            claim = Claim(received, claim.token)
+        else:
+            received = Received(claim.job)
         await finish.complete(
-            claim.job,
+            received.job,
             journal=worker.journal,
             ids=worker.ids,
             blobs=worker.blobs,
             pictures=worker.pictures,
+            manifest=received.manifest,
+            at_hand=received.at_hand,
         )
     except JobMoved as exc:
         log.info("job_moved_on", job_id=str(task.job_id), reason=str(exc))
@@ -210,8 +222,8 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
     return answer
 
 
-async def _paint(claim: Claim, worker: Worker, deadline: float) -> JobRow | None:
-    """Ask the provider, once, and settle its answer. Returns the received job, or None."""
+async def _paint(claim: Claim, worker: Worker, deadline: float) -> Received | None:
+    """Ask the provider, once, and settle its answer. None where no picture came of it."""
     job = claim.job
     provider = worker.providers.by_name[job.provider]
     if job.lease_until is None or job.lease_until - worker.journal.now() < worker.budgets.provider:
@@ -236,19 +248,20 @@ async def _paint(claim: Claim, worker: Worker, deadline: float) -> JobRow | None
         settlement = Settlement.unknown(reason, repeatable=provider.repeatable)
     else:
         elapsed = worker.clock.monotonic() - started
-        manifest = await _stage(job, painting, elapsed, worker, deadline)
-        if manifest is not None:
-            return await _within(
+        staged = await _stage(job, painting, elapsed, worker, deadline)
+        if staged is not None:
+            received = await _within(
                 deadline,
                 worker,
                 lambda: finish.receive(
                     job.id,
-                    manifest,
+                    staged.manifest,
                     journal=worker.journal,
                     ids=worker.ids,
                     lease_token=claim.token,
                 ),
             )
+            return Received(received, staged.manifest, staged.at_hand)
         settlement = Settlement.unknown(
             "no picture came, or it could not be stored", repeatable=provider.repeatable
         )
@@ -286,7 +299,7 @@ def paint_request(job: JobRow) -> PaintRequest:
 
 async def _stage(
     job: JobRow, painting: Painting, elapsed: float, worker: Worker, deadline: float
-) -> Manifest | None:
+) -> Staged | None:
     """Store the bytes, again and again within the worker's budget; None when that ran out."""
     if not painting.pictures:
         return None

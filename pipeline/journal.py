@@ -31,9 +31,6 @@ MAX_CREATIONS_WAITING = 2_000
 MAX_CONFLICTS_OF_GROUP = 5
 MAX_CONFLICTS = 20
 OFFSET_REFRESH = timedelta(minutes=1)
-# How many callers are woken before the loop looks at its sockets again. Woken all at once, they
-# would keep the loop busy for milliseconds while the database waits for the next group.
-ANSWERS_AT_ONCE = 8
 
 
 class JournalFull(Exception):
@@ -80,7 +77,6 @@ class Journal:
         self._creations_waiting = 0
         self._listeners: list[Callable[[Sequence[Writes]], None]] = []
         self._writer: asyncio.Task[None] | None = None
-        self._answering: set[asyncio.Task[None]] = set()
         self._arrived = asyncio.Event()
         self._offset = timedelta()
         self._offset_taken_at: float | None = None
@@ -115,7 +111,7 @@ class Journal:
         await asyncio.wait({self._writer, timer}, return_when=asyncio.FIRST_COMPLETED)
         timer.cancel()
         self._writer.cancel()
-        await asyncio.gather(self._writer, timer, *self._answering, return_exceptions=True)
+        await asyncio.gather(self._writer, timer, return_exceptions=True)
         for entry in (*self._in_hand, *self._waiting):
             _answer(entry, error=JournalClosed())
 
@@ -203,26 +199,13 @@ class Journal:
                 log.error("journal_group_failed", steps=len(group), exc_info=exc)
             return
         written = [o.writes for o in outcomes if o.writes is not None]
-        self._answer_all(list(zip(group, outcomes, strict=True)))
+        for entry, outcome in zip(group, outcomes, strict=True):
+            _answer(entry, outcome)
         for listener in self._listeners:
             try:
                 listener(written)
             except Exception as exc:  # what is committed is committed, whoever fails to hear of it
                 log.error("journal_listener_failed", exc_info=exc)
-
-    def _answer_all(self, answers: list[tuple[_Entry, Outcome]]) -> None:
-        for entry, outcome in answers[:ANSWERS_AT_ONCE]:
-            _answer(entry, outcome)
-        if len(answers) > ANSWERS_AT_ONCE:
-            task = asyncio.create_task(self._answer_rest(answers[ANSWERS_AT_ONCE:]))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
-
-    async def _answer_rest(self, answers: list[tuple[_Entry, Outcome]]) -> None:
-        for number, (entry, outcome) in enumerate(answers):
-            if number % ANSWERS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-            _answer(entry, outcome)
 
     async def _bisect(self, group: list[_Entry], exc: StoreRejected | StoreConflict) -> None:
         """Find the step whose data the database refuses, so that it hurts nobody else."""

@@ -28,7 +28,7 @@ EVENTS_AT_ONCE = 500
 SENDS_AT_ONCE = 256
 PUBLISHES_AT_ONCE = 16
 # A job that a worker takes up within this time needs no mark of its own.
-MARK_AFTER_SECONDS = 0.25
+MARK_AFTER_SECONDS = 2.0
 
 
 class Relay:
@@ -86,11 +86,13 @@ class Relay:
                 if isinstance(row, JobRow) and self._wants_sending(row)
             )
 
-    def offer_jobs(self, jobs: Iterable[Sending]) -> None:
+    def offer_jobs(self, jobs: Iterable[Sending]) -> bool:
+        """Take *jobs* that are not under way; False when there is no room for more."""
         for job in jobs:
             if job not in self._under_way and not self._jobs.full() and not self._is_paused():
                 self._under_way.add(job)
                 self._jobs.put_nowait(job)
+        return not self._jobs.full()
 
     def offer_events(self, events: Iterable[EventRow]) -> None:
         for event in events:

@@ -5,6 +5,8 @@ without it the call's outcome is unknown. Objects are created once and named by 
 """
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
@@ -43,6 +45,14 @@ class Manifest(BaseModel):
     pictures: tuple[StagedPicture, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """The manifest that stands, and the bytes that were stored just now, by object key."""
+
+    manifest: Manifest
+    at_hand: Mapping[str, bytes] = field(repr=False)
+
+
 def manifest_key(job_id: UUID, attempt: int) -> str:
     return f"jobs/{job_id}/{attempt}/manifest.json"
 
@@ -55,13 +65,13 @@ async def stage(
     provider: str,
     elapsed_seconds: float,
     blobs: BlobStore,
-) -> Manifest:
+) -> Staged:
     """Store the pictures and their manifest; return the manifest that stands.
 
     When another worker staged this attempt first, its manifest stands and ours is surplus.
     Raises `BlobStoreUnavailable`; the same call may then be tried again.
     """
-    pictures = []
+    pictures, at_hand = [], {}
     for picture in painting.pictures:
         digest = hashlib.sha256(picture.data).hexdigest()
         extension = EXTENSIONS.get(picture.content_type, "bin")
@@ -70,6 +80,7 @@ async def stage(
             picture.data,
             content_type=picture.content_type,
         )
+        at_hand[stored.key] = picture.data
         pictures.append(
             StagedPicture(
                 key=stored.key, content_type=picture.content_type, sha256=digest, seed=picture.seed
@@ -89,8 +100,8 @@ async def stage(
     try:
         await blobs.put(key, manifest.model_dump_json().encode(), content_type="application/json")
     except KeyTaken:
-        return await load_manifest(key, blobs)
-    return manifest
+        manifest = await load_manifest(key, blobs)
+    return Staged(manifest, at_hand)
 
 
 async def load_manifest(key: str, blobs: BlobStore) -> Manifest:

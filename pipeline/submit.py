@@ -128,7 +128,7 @@ def _new_job(
     )
     # The seed is chosen now, so that whoever paints this job again paints the same picture.
     asked |= {"seed": seed, "requested_model": DOCUMENT_MODELS[request.quality]}
-    return JobRow(
+    return JobRow.of(
         id=job_id,
         tenant=tenant,
         kind="generate",
@@ -198,7 +198,7 @@ def _take_place(look: Look, writes: Writes, job: JobRow) -> JobRow:
     inline = role == Role.INLINE.value
     last = blog.last_inline if blog is not None else 0
     position = job.position or (last + 1 if inline else 1)
-    kept = BlogRow(
+    kept = BlogRow.of(
         tenant=job.tenant, blog_id=job.blog_id, last_inline=max(last, position) if inline else last
     )
     if blog is None:
@@ -218,7 +218,7 @@ def _key_row(
     if key is None:
         return None
     body = pydantic_core.to_json(request.model_dump(mode="json"))
-    return IdempotencyKeyRow(
+    return IdempotencyKeyRow.of(
         tenant=tenant,
         route=ROUTE,
         key=key,

@@ -14,6 +14,7 @@ import structlog
 
 from adapters.errors import BlobStoreUnavailable, StoreUnavailable, Unavailable
 from adapters.store import reads
+from adapters.store.reads import Sending
 from pipeline.dispatch import Dispatching
 from pipeline.finish import receive
 from pipeline.journal import JournalClosed
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 # Younger unpublished events are still in the hands of a relay.
 PUBLISH_PATIENCE = timedelta(seconds=10)
+# What is committed longer after its request than this is found by the next round, not by the news.
+NEWS_REACH = timedelta(seconds=0.5)
 # How long a row that could not be rescued is left alone.
 PUT_OFF = timedelta(minutes=1)
 READ_AT_ONCE = 1_000
@@ -46,9 +49,12 @@ class Sweep:
     dispatching: Dispatching
     interval_seconds: float = 5.0
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _news_until: datetime | None = None
 
-    def wake(self) -> None:
-        """Another process has committed, or a pause has ended: look for what is unsent now."""
+    def wake(self, *, for_all: bool = False) -> None:
+        """Another process has committed: look for what came; *for_all*: for all that is unsent."""
+        if for_all:
+            self._news_until = None
         self._news.set()
 
     async def run(self) -> None:
@@ -61,7 +67,7 @@ class Sweep:
                 await self.once()
                 next_round = clock.monotonic() + self.interval_seconds
             else:
-                await self._guarded(self._send_unsent_rows)
+                await self._guarded(self._send_news)
 
     async def _wait(self, seconds: float) -> None:
         timer = asyncio.ensure_future(self.worker.clock.sleep(seconds))
@@ -100,7 +106,9 @@ class Sweep:
         now = journal.now()
         jobs = await journal.read(reads.working_jobs)
         await self._all(self._rescue(job, now, alone=True) for job in jobs)
-        await self._send_unsent(now)
+        await self.dispatching.refresh()
+        await self._send_unsent_jobs()
+        await self._send_unpublished(now)
 
     async def _rescue_due(self, now: datetime) -> None:
         jobs = await self.worker.journal.read(reads.due_jobs, now, READ_AT_ONCE)
@@ -113,7 +121,16 @@ class Sweep:
         await self._all(self._settle_overdue(call, now) for call in calls)
 
     async def _send_unsent_rows(self, now: datetime) -> None:
-        await self._send_unsent(now - PUBLISH_PATIENCE)
+        await self.dispatching.refresh()
+        await self._send_unsent_jobs()
+        await self._send_unpublished(now - PUBLISH_PATIENCE)
+
+    async def _send_news(self, now: datetime) -> None:
+        """Send the jobs that came since the last news; a backlog is not read again for each."""
+        since = self._news_until
+        await self._send_unsent_jobs(since - NEWS_REACH if since is not None else None)
+        # After a pause everything is looked for.
+        self._news_until = None if self.dispatching.is_paused() else now
 
     async def _all(self, rescues: Iterable[Awaitable[None]]) -> None:
         limit = asyncio.Semaphore(RESCUED_AT_ONCE)
@@ -258,13 +275,24 @@ class Sweep:
 
         await self.worker.journal.record(Step("resume", decide, (job_key(job_id),)))
 
-    async def _send_unsent(self, events_before: datetime) -> None:
-        journal = self.worker.journal
-        await self.dispatching.refresh()
-        if not self.dispatching.is_paused():
-            jobs = await journal.read(reads.unsent_jobs, self.incarnation, READ_AT_ONCE)
-            self.relay.offer_jobs(jobs)
-        events = await journal.read(reads.unpublished_events, events_before, READ_AT_ONCE)
+    async def _send_unsent_jobs(self, queued_since: datetime | None = None) -> None:
+        if self.dispatching.is_paused():
+            return
+        after: Sending | None = None
+        while True:
+            jobs = await self.worker.journal.read(
+                reads.unsent_jobs,
+                self.incarnation,
+                READ_AT_ONCE,
+                queued_since=queued_since,
+                after=after,
+            )
+            if not self.relay.offer_jobs(jobs) or len(jobs) < READ_AT_ONCE:
+                return
+            after = jobs[-1]
+
+    async def _send_unpublished(self, before: datetime) -> None:
+        events = await self.worker.journal.read(reads.unpublished_events, before, READ_AT_ONCE)
         self.relay.offer_events(events)
 
 

@@ -1,11 +1,13 @@
 """PostgreSQL under the journal: one asyncpg connection writes, a SQLAlchemy pool reads."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
-from uuid import uuid4
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from uuid import UUID, uuid4
 
 import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
@@ -18,16 +20,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
-from adapters.store.statements import (
-    POSTGRES_PUBLISHED,
-    POSTGRES_SENT,
-    Batch,
-    Plans,
-    postgres_events,
-    postgres_insert,
-    postgres_select,
-    postgres_update,
-)
+from adapters.store import postgres_statements as sql
+from adapters.store.batch import Batch
+from adapters.store.plans import Plans
 from schemas.step import Look, Outcome, RowKey, Step, decide_group
 from schemas.tables import EventRow, Row
 
@@ -38,6 +33,8 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 STATEMENT_TIMEOUT_SECONDS = 30.0
 # A backend whose client vanished between BEGIN and COMMIT must not hold its locks for ever.
 IDLE_IN_TRANSACTION_SECONDS = 20.0
+# One for each mixture of tables and columns that a group has had.
+STATEMENTS_KEPT = 500
 # Where processes tell each other that they have committed something.
 CHANNEL = "limner"
 LISTEN_AGAIN_SECONDS = 1.0
@@ -78,12 +75,7 @@ class PostgresStore:
             if not batch:
                 await connection.execute("ROLLBACK")
                 return outcomes
-            await self._write(connection, batch)
-            ticket, backend, _ = await connection.fetchrow(
-                "SELECT pg_current_xact_id()::text, pg_backend_pid()"
-                # One note a group, and only where there is something to read or to send.
-                + (f", pg_notify('{CHANNEL}', '{self._name}')" if batch.inserts else ", NULL")
-            )
+            ticket, backend = await self._write(connection, batch)
             self._failpoints.passing("store.before_commit")
         except BaseException as exc:
             await self._abandon(connection, rolled_back=False)
@@ -260,49 +252,80 @@ class PostgresStore:
     async def _look(
         self, connection: "asyncpg.Connection[asyncpg.Record]", group: Sequence[Step[Any]]
     ) -> Look:
-        rows: dict[RowKey, Row] = {}
         named = [key for step in group for key in (*step.keys, *step.shared)]
         keys = self._plans.sorted_keys(named)
-        for row, wanted in keys.items():
-            plan = self._plans.by_row[row]
-            arrays = zip(*(plan.encode_key(key) for key in wanted), strict=True)
-            for record in await connection.fetch(
-                postgres_select(plan), *(list(array) for array in arrays)
-            ):
-                found = plan.decode(record)
-                rows[RowKey(row, plan.key_of(found))] = found
+        if not keys:
+            return Look({}, named)
+        plans = tuple(self._plans.by_row[row] for row in keys)
+        arrays = [
+            list(array)
+            for plan, wanted in zip(plans, keys.values(), strict=True)
+            for array in zip(*map(plan.encode_key, wanted), strict=True)
+        ]
+        rows: dict[RowKey, Row] = {}
+        for place, record in await connection.fetch(sql.look(plans), *arrays):
+            found = plans[place].decode(record)
+            rows[plans[place].key_of(found)] = found
         return Look(rows, named)
 
-    async def _write(self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch) -> None:
-        for row, rows in batch.inserts.items():
-            plan = self._plans.by_row[row]
-            columns = _columns(plan.names, map(plan.encode, rows.values()))
-            # Most columns of a new row are empty in the whole group; those are not sent at all.
-            filled = {
-                name: values
-                for name, values in columns.items()
-                if any(value is not None for value in values)
-            }
-            insert = postgres_events if row is EventRow else postgres_insert
-            await connection.execute(insert(plan, tuple(filled)), *filled.values())
-        for one_round in batch.rounds:
-            for row, rows in one_round.items():
-                plan, names = self._plans.by_row[row], batch.update_names[row]
-                encoded = [plan.encode(one, names) for one in rows.values()]
-                columns = _columns(names, encoded)
-                status = await connection.execute(postgres_update(plan, names), *columns.values())
-                if status != f"UPDATE {len(rows)}":
-                    raise StoreConflict(f"rows of {plan.name} had moved: {status} of {len(rows)}")
-        if batch.sent:
-            marks = zip(*batch.sent, strict=True)
-            await connection.execute(POSTGRES_SENT, *(list(column) for column in marks))
-        if batch.published:
-            await connection.execute(POSTGRES_PUBLISHED, batch.published)
+    async def _write(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch
+    ) -> tuple[str, int]:
+        """Write *batch*; return the transaction's id and the backend's."""
+        # One note a group, and only where there is something to read or to send.
+        note = f"'{CHANNEL}', '{self._name}'" if batch.inserts else None
+        inserts = [self._insert(row, list(rows.values())) for row, rows in batch.inserts.items()]
+        rounds = [
+            [self._update(batch, row, list(rows.values())) for row, rows in one_round.items()]
+            for one_round in batch.rounds
+        ]
+        first, *rest = rounds or [[]]
+        ticket = await self._run(connection, [*inserts, *first], batch.published, note)
+        for updates in rest:
+            await self._run(connection, updates, [], None)
+        for target, marks in groupby(batch.sent, attrgetter("target")):
+            columns = zip(*(mark[:3] for mark in marks), strict=True)
+            await connection.execute(sql.SENT, *(list(column) for column in columns), target)
+        return ticket
+
+    def _insert(self, row: type[Row], rows: list[Row]) -> "_Part":
+        plan = self._plans.by_row[row]
+        # Most columns of a new row are empty in the whole group; those are not sent at all.
+        filled = [
+            (name, values)
+            for name, values in zip(plan.names, plan.encode(rows, plan.names), strict=True)
+            if any(value is not None for value in values)
+        ]
+        kind: Literal["events", "insert"] = "events" if row is EventRow else "insert"
+        part = sql.Part(kind, plan, tuple(name for name, _ in filled))
+        return part, [values for _, values in filled]
+
+    def _update(self, batch: Batch, row: type[Row], rows: list[Row]) -> "_Part":
+        plan, names = self._plans.by_row[row], batch.update_names[row]
+        return sql.Part("update", plan, names), plan.encode(rows, names)
+
+    async def _run(
+        self,
+        connection: "asyncpg.Connection[asyncpg.Record]",
+        parts: "Sequence[_Part]",
+        published: list[UUID],
+        note: str | None,
+    ) -> tuple[str, int]:
+        statement = sql.write(
+            tuple(part for part, _ in parts), published=bool(published), note=note
+        )
+        arrays = [array for _, columns in parts for array in columns]
+        ticket, backend, _, *changed = await connection.fetchrow(
+            statement, *arrays, *([published] if published else [])
+        )
+        updates = [(part, columns) for part, columns in parts if part.kind == "update"]
+        for (part, columns), found in zip(updates, changed, strict=True):
+            if found != len(columns[0]):
+                raise StoreConflict(f"rows of {part.plan.name} had moved: {found} were found")
+        return ticket, backend
 
 
-def _columns(names: Sequence[str], rows: Iterable[list[Any]]) -> dict[str, list[Any]]:
-    """Encoded rows turned into one list a column."""
-    return {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+_Part = tuple[sql.Part, list[list[Any]]]
 
 
 async def connect(url: URL) -> "asyncpg.Connection[asyncpg.Record]":
@@ -312,10 +335,17 @@ async def connect(url: URL) -> "asyncpg.Connection[asyncpg.Record]":
             url.set(drivername="postgresql").render_as_string(hide_password=False),
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=STATEMENT_TIMEOUT_SECONDS,
+            statement_cache_size=STATEMENTS_KEPT,
             server_settings={
                 "application_name": "limner",
                 "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS:.0f}s",
                 "jit": "off",  # set-based statements over small groups never earn it back
+                # Every statement of this connection finds rows by their keys. Planned once, while
+                # a table is small, it must not settle on reading all of it.
+                "plan_cache_mode": "force_generic_plan",
+                "enable_seqscan": "off",
+                "enable_hashjoin": "off",
+                "enable_mergejoin": "off",
             },
         ),
         CONNECT_TIMEOUT_SECONDS * 2,

@@ -177,8 +177,17 @@ class Sending(NamedTuple):
         return cls(job.tenant, job.id, job.attempt, job.dispatch, job.not_before)
 
 
-def unsent_jobs(session: Session, incarnation: str, limit: int) -> Sequence[Sending]:
+def unsent_jobs(
+    session: Session,
+    incarnation: str,
+    limit: int,
+    *,
+    queued_since: datetime | None = None,
+    after: Sending | None = None,
+) -> Sequence[Sending]:
     """Open jobs that wait for a worker and were not sent to this queue. All tenants: the sweep's.
+
+    In the order of their ids; *after* is the last of the page before.
 
     A received job whose lease lives goes on by itself. A running job waits for a worker only where
     its provider works asynchronously: its call is `accepted` and is to be polled.
@@ -203,7 +212,11 @@ def unsent_jobs(session: Session, incarnation: str, limit: int) -> Sequence[Send
                 sa.and_(col(Job.state) == State.RUNNING, polled),
             ),
         )
-        .order_by(col(Job.queued_at))
+        .where(
+            sa.true() if queued_since is None else col(Job.queued_at) >= queued_since,
+            sa.true() if after is None else col(Job.id) > after.job_id,
+        )
+        .order_by(col(Job.id))
         .limit(limit)
     ).all()
     return [Sending(*row) for row in rows]

@@ -24,17 +24,9 @@ from sqlmodel import Session
 
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
-from adapters.store.statements import (
-    SQLITE_LAST_EVENT,
-    SQLITE_OUTBOX,
-    SQLITE_PUBLISHED,
-    SQLITE_SENT,
-    Batch,
-    Plans,
-    sqlite_insert,
-    sqlite_select,
-    sqlite_update,
-)
+from adapters.store import sqlite_statements as sql
+from adapters.store.batch import Batch
+from adapters.store.plans import Plans
 from schemas.step import Look, Outcome, RowKey, Step, decide_group
 from schemas.tables import EventRow, JobRow, Row
 
@@ -64,10 +56,6 @@ class SqliteStore:
         self._read_only = read_only
         self._max_pages = max_pages
         self._plans = Plans(sqlite_dialect.dialect())
-        self._sql = {
-            row: (sqlite_select(plan), sqlite_insert(plan))
-            for row, plan in self._plans.by_row.items()
-        }
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="sqlite-reader")
         self._connection: sqlite3.Connection | None = None
@@ -242,9 +230,9 @@ class SqliteStore:
         named = [key for step in group for key in (*step.keys, *step.shared)]
         keys = self._plans.sorted_keys(named)
         for row, wanted in keys.items():
-            plan, select = self._plans.by_row[row], self._sql[row][0]
+            plan = self._plans.by_row[row]
             for key in wanted:
-                found = connection.execute(select, plan.encode_key(key)).fetchone()
+                found = connection.execute(sql.select(plan), plan.encode_key(key)).fetchone()
                 if found is not None:
                     rows[RowKey(row, key)] = plan.decode(found)
         return Look(rows, named)
@@ -252,31 +240,24 @@ class SqliteStore:
     def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:
         for row, rows in batch.inserts.items():
             plan = self._plans.by_row[row]
-            if row is EventRow:
-                last = connection.execute(SQLITE_LAST_EVENT).fetchone()
-            connection.executemany(self._sql[row][1], [plan.encode(one) for one in rows.values()])
-            if row is EventRow:
-                connection.execute(SQLITE_OUTBOX, last)
+            last = connection.execute(sql.LAST_EVENT).fetchone() if row is EventRow else None
+            columns = plan.encode(rows.values(), plan.names)
+            connection.executemany(sql.insert(plan), zip(*columns, strict=True))
+            if last is not None:
+                connection.execute(sql.OUTBOX, last)
         for one_round in batch.rounds:
             for row, rows in one_round.items():
-                self._update(connection, row, list(rows.values()), batch.update_names[row])
+                plan, names = self._plans.by_row[row], batch.update_names[row]
+                columns = plan.encode(rows.values(), names)
+                update = sql.update(plan, names)
+                cursor = connection.executemany(update, zip(*columns, strict=True))
+                if cursor.rowcount != len(rows):
+                    moved = len(rows) - cursor.rowcount
+                    raise StoreConflict(f"{moved} rows of {plan.name} had moved")
         encode_id = self._plans.by_row[JobRow].encode_key
         sent = [(mark.target, *encode_id([mark.job_id]), *mark[1:3]) for mark in batch.sent]
-        connection.executemany(SQLITE_SENT, sent)
-        connection.executemany(SQLITE_PUBLISHED, [encode_id([one]) for one in batch.published])
-
-    def _update(
-        self,
-        connection: sqlite3.Connection,
-        row: type[Row],
-        rows: list[Row],
-        names: tuple[str, ...],
-    ) -> None:
-        plan = self._plans.by_row[row]
-        parameters = [dict(zip(names, plan.encode(one, names), strict=True)) for one in rows]
-        cursor = connection.executemany(sqlite_update(plan, names), parameters)
-        if cursor.rowcount != len(rows):
-            raise StoreConflict(f"{len(rows) - cursor.rowcount} rows of {plan.name} had moved")
+        connection.executemany(sql.SENT, sent)
+        connection.executemany(sql.PUBLISHED, [encode_id([one]) for one in batch.published])
 
 
 def prepare(connection: sqlite3.Connection, *, read_only: bool = False) -> None:

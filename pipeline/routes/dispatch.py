@@ -36,7 +36,7 @@ async def pause_dispatch(limner: Running, request: PauseRequest | None = None) -
 async def resume_dispatch(limner: Running) -> DispatchResponse:
     """Send jobs again, those first that waited longest."""
     state = await limner.dispatching.resume()
-    limner.sweep.wake()
+    limner.sweep.wake(for_all=True)
     return _reply(state)
 
 

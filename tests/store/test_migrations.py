@@ -18,7 +18,7 @@ from sqlmodel import SQLModel
 
 from adapters.errors import AlreadyRunning, SchemaOutdated, StoreUnavailable
 from adapters.store.database import check_schema, held_alone, is_current, migrate, open_store
-from adapters.store.statements import Plans
+from adapters.store.plans import Plans
 from schemas.guards import DDL, GUARD
 from schemas.migrations import head
 from schemas.migrations.run import config

@@ -23,6 +23,9 @@ def upgrade() -> None:
     )
     op.drop_index("events_unpublished", table_name="events")
     op.drop_column("events", "published_at")
+    if op.get_bind().dialect.name == "postgresql":
+        # A page has room for a new version of each of its rows: a group moves neighbours together.
+        op.execute("ALTER TABLE jobs SET (fillfactor = 45)")
 
 
 def downgrade() -> None:

@@ -1,0 +1,56 @@
+"""The writes of a whole group, sorted for the databases: tables in order, updates in rounds."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from adapters.store.plans import Plans
+from schemas.step import RowKey, SentMark, Writes
+from schemas.tables import EventRow
+from schemas.tables.row import Row
+
+
+class Batch:
+    def __init__(self, plans: Plans, all_writes: Iterable[Writes]) -> None:
+        self.inserts: dict[type[Row], dict[RowKey, Row]] = {}
+        # The first round may share a statement with the inserts: it touches none of their rows.
+        self.rounds: list[dict[type[Row], dict[RowKey, Row]]] = []
+        self.published: list[UUID] = []
+        self.sent: list[SentMark] = []
+        changed: dict[type[Row], set[str]] = {}
+        inserted: dict[RowKey, Row] = {}
+        updated_in: dict[RowKey, int] = {}
+        for writes in all_writes:
+            for number, (key, row) in enumerate(writes.inserts):
+                # An event's key is given by the database; here any that is its own will do.
+                own = RowKey(EventRow, (id(writes), number)) if key.row is EventRow else key
+                inserted[own] = row
+                self.inserts.setdefault(own.row, {})[own] = row
+            for key, row in writes.updates:
+                plan = plans.by_row[key.row]
+                if not plan.versioned and key in inserted:
+                    # A shared row made and changed again in one group is written once, as it ends.
+                    self.inserts[key.row][key] = row
+                    continue
+                # Every version is written, so that the guard sees each arrow; else the last.
+                number = updated_in.get(key, 0 if key in inserted else -1) + 1
+                number = number if plan.versioned else 0
+                updated_in[key] = number
+                while len(self.rounds) <= number:
+                    self.rounds.append({})
+                self.rounds[number].setdefault(key.row, {})[key] = row
+            for table, columns in writes.changed.items():
+                changed.setdefault(table, set()).update(columns)
+            self.published += writes.published
+            self.sent += writes.sent
+        order = plans.order.__getitem__
+        self.inserts = {row: self.inserts[row] for row in sorted(self.inserts, key=order)}
+        self.rounds = [{row: one[row] for row in sorted(one, key=order)} for one in self.rounds]
+        # What any update of a table changes is sent for all of them: few, wide statements.
+        self.update_names = {
+            row: plans.by_row[row].update_names(columns) for row, columns in changed.items()
+        }
+        self.published.sort()
+        self.sent.sort(key=lambda mark: (mark.target, mark.job_id))
+
+    def __bool__(self) -> bool:
+        return bool(self.inserts or self.rounds or self.published or self.sent)

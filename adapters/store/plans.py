@@ -1,0 +1,146 @@
+"""What the store knows of each table: columns, keys, codecs. Derived from the tables.
+
+Derived, not written by hand, so that a new table or column needs no code of its own here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pydantic_core
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import Dialect
+
+from adapters.errors import StoreRejected
+from schemas.step import RowKey
+from schemas.tables import TABLES
+from schemas.tables.row import Row
+
+Codec = Callable[[Any], Any] | None
+
+# Rows that never change once written; they are looked up but not locked.
+IMMUTABLE = frozenset({"InboxRow", "DeadLetterRow", "IdempotencyKeyRow"})
+
+
+class TablePlan:
+    """What the store knows of one table: columns, keys, codecs."""
+
+    def __init__(self, row: type[Row], dialect: Dialect) -> None:
+        table: sa.Table = TABLES[row].__table__  # type: ignore[attr-defined]  # SQLModel sets it
+        self.row = row
+        self.name = table.name
+        self.lockable = row.__name__ not in IMMUTABLE
+        # A database-given number is neither written nor part of any key that we know beforehand.
+        self.columns = [c for c in table.columns if not _given_by_database(c)]
+        self.names = [column.name for column in self.columns]
+        self.key_names = [c.name for c in table.primary_key.columns if not _given_by_database(c)]
+        self.versioned = "version" in self.names
+        self.encoders = [_encoder(column, dialect) for column in self.columns]
+        self.decoders = [
+            (column.name, decoder)
+            for column in self.columns
+            if (decoder := _decoder(column, dialect)) is not None
+        ]
+        self._codecs = dict(zip(self.names, self.encoders, strict=True))
+        self.types = [_postgres_type(column) for column in self.columns]
+        self.key_types = [self.types[self.names.index(name)] for name in self.key_names]
+        self._key_encoders = [self.encoders[self.names.index(name)] for name in self.key_names]
+
+    def update_names(self, changed: set[str]) -> tuple[str, ...]:
+        """What an update sends: the key, the version, and the columns that *changed*."""
+        sent = changed | {"version"} if self.versioned else changed
+        return (*self.key_names, *(n for n in self.names if n in sent and n not in self.key_names))
+
+    def encode(self, rows: Iterable[Row], names: Sequence[str]) -> list[list[Any]]:
+        """The values of *rows* as the driver takes them, one list for each column of *names*.
+
+        Raises `StoreRejected` for what no database could hold.
+        """
+        values = [row.__dict__ for row in rows]
+        try:
+            return [
+                [one[name] for one in values]
+                if (encode := self._codecs[name]) is None
+                else [encode(one[name]) for one in values]
+                for name in names
+            ]
+        except (ValueError, TypeError, KeyError) as exc:
+            raise StoreRejected(
+                f"a value of {self.name} cannot be stored: {type(exc).__name__}"
+            ) from exc
+
+    def encode_key(self, key: Sequence[Any]) -> list[Any]:
+        return [
+            part if encode is None else encode(part)
+            for part, encode in zip(key, self._key_encoders, strict=True)
+        ]
+
+    def decode(self, record: Iterable[Any]) -> Row:
+        """Turn a driver's row (all columns, in order) into a row object, unvalidated."""
+        values = dict(zip(self.names, record, strict=True))
+        for name, decode in self.decoders:
+            values[name] = decode(values[name])
+        return self.row.of_all(values)
+
+    def key_of(self, row: Row) -> RowKey:
+        return RowKey(self.row, tuple(getattr(row, name) for name in self.key_names))
+
+
+def _given_by_database(column: sa.Column[Any]) -> bool:
+    return bool(column.info.get("given_by_database"))
+
+
+def _encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
+    if isinstance(column.type, sa.JSON):
+        return lambda value: None if value is None else pydantic_core.to_json(value).decode()
+    if dialect.name == "postgresql" and not isinstance(column.type, sa.JSON):
+        return None  # asyncpg takes aware datetimes, UUIDs, Decimals and our enums as they are
+    processor: Codec = column.type.dialect_impl(dialect).bind_processor(dialect)
+    return processor
+
+
+def _decoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
+    if isinstance(column.type, sa.JSON):
+        return lambda value: None if value is None else pydantic_core.from_json(value)
+    if isinstance(column.type, sa.Enum):
+        return column.type.enum_class  # of values, not of names
+    if dialect.name == "postgresql":
+        return None  # asyncpg gives aware datetimes in UTC, UUIDs and Decimals
+    processor: Codec = column.type.dialect_impl(dialect).result_processor(dialect, None)
+    return processor
+
+
+def _postgres_type(column: sa.Column[Any]) -> str:
+    """The array element type under which asyncpg sends a column's values."""
+    kind = column.type
+    if isinstance(kind, sa.JSON):
+        return "text"  # cast to jsonb by the statement: asyncpg then needs no codec
+    if isinstance(kind, sa.types.Uuid):
+        return "uuid"
+    if isinstance(kind, sa.Boolean):
+        return "bool"
+    if isinstance(kind, sa.BigInteger):
+        return "int8"
+    if isinstance(kind, sa.Integer):
+        return "int4"
+    if isinstance(kind, sa.String):  # Enum is one
+        return "text"
+    if isinstance(kind, sa.TypeDecorator):
+        return {"UTCDateTime": "timestamptz", "Money": "numeric", "AutoString": "text"}[
+            type(kind).__name__
+        ]
+    raise TypeError(f"no PostgreSQL type for {column}")
+
+
+class Plans:
+    """One `TablePlan` a table, in the fixed order in which tables are locked and written."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.by_row = {row: TablePlan(row, dialect) for row in TABLES}
+        self.order = {row: number for number, row in enumerate(TABLES)}
+
+    def sorted_keys(self, keys: Iterable[RowKey]) -> dict[type[Row], list[tuple[Any, ...]]]:
+        """Group keys by table, tables in their order and keys in theirs."""
+        found: dict[type[Row], set[tuple[Any, ...]]] = {}
+        for row, key in keys:
+            found.setdefault(row, set()).add(key)
+        return {row: sorted(found[row]) for row in sorted(found, key=self.order.__getitem__)}

@@ -1,0 +1,117 @@
+"""PostgreSQL's statements, derived from the tables: all looks of a group in one, all writes in one.
+
+A round trip costs more than a row, so a group makes four: BEGIN, look, write, COMMIT.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import count
+from typing import Literal, NamedTuple
+
+import sqlalchemy as sa
+
+from adapters.store.plans import TablePlan
+
+SENT = (
+    # A row that another process has locked is left out: it is being taken up, and its lock must
+    # not be waited for out of the order of keys.
+    "UPDATE jobs SET dispatched_to = $4 WHERE id = ANY(ARRAY("
+    "SELECT t.id FROM jobs t JOIN unnest($1::uuid[], $2::int4[], $3::int4[])"
+    " AS m(id, attempt, dispatch)"
+    " ON t.id = m.id AND t.attempt = m.attempt AND t.dispatch = m.dispatch"
+    " WHERE t.ended_at IS NULL FOR UPDATE OF t SKIP LOCKED))"
+)
+
+
+@cache
+def look(plans: tuple[TablePlan, ...]) -> str:
+    """Lock rows, tables in the order of *plans* and rows in that of their keys.
+
+    Parameters: one array for each key column of each table. Gives (number of the plan, row).
+    """
+    numbers = count(1)
+    looks, reads = [], []
+    for place, plan in enumerate(plans):
+        keys = ", ".join(f"${next(numbers)}::{kind}[]" for kind in plan.key_types)
+        join = " AND ".join(f't."{name}" = k."{name}"' for name in plan.key_names)
+        lock = " FOR UPDATE OF t" if plan.lockable else ""
+        looks.append(
+            f"l{place} AS MATERIALIZED (SELECT {_quoted(plan.names, 't.')} FROM {plan.name} t"
+            f" JOIN unnest({keys}) AS k({_quoted(plan.key_names)}) ON {join}"
+            f" ORDER BY {_quoted(plan.key_names, 't.')}{lock})"
+        )
+        reads.append(f"SELECT {place}, ROW({_quoted(plan.names)}) FROM l{place}")
+    return f"WITH {', '.join(looks)} {' UNION ALL '.join(reads)}"
+
+
+class Part(NamedTuple):
+    """Rows of one table in a group's write. Parameters: one array for each column of *names*."""
+
+    kind: Literal["insert", "events", "update"]
+    plan: TablePlan
+    names: tuple[str, ...]
+
+
+@cache
+def write(parts: tuple[Part, ...], *, published: bool = False, note: str | None = None) -> str:
+    """Write all of *parts*, none of which touches a row of another.
+
+    Parameters: those of the parts in turn, then (*published*) an array of event ids that have
+    left. With *note* a text is sent to whoever listens there: `channel, text`. Gives one row: the
+    transaction's id, the backend's, NULL, and how many rows each update changed.
+    """
+    numbers = count(1)
+    ctes, gives = [], ["pg_current_xact_id()::text", "pg_backend_pid()", "NULL"]
+    if note is not None:
+        gives[2] = f"pg_notify({note})"
+    for place, part in enumerate(parts):
+        match part.kind:
+            case "insert":
+                ctes.append(f"w{place} AS ({_insert(part, numbers)})")
+            case "events":
+                ctes.append(
+                    f"w{place} AS ({_insert(part, numbers)} RETURNING event_id, position),"
+                    f" o{place} AS (INSERT INTO outbox (event_id, position)"
+                    f" SELECT event_id, position FROM w{place})"
+                )
+            case "update":
+                ctes.append(f"w{place} AS ({_update(part, numbers)} RETURNING 1)")
+                gives.append(f"(SELECT count(*) FROM w{place})")
+    if published:
+        ctes.append(f"p AS (DELETE FROM outbox WHERE event_id = ANY(${next(numbers)}::uuid[]))")
+    start = f"WITH {', '.join(ctes)} " if ctes else ""
+    return f"{start}SELECT {', '.join(gives)}"
+
+
+def _insert(part: Part, numbers: Iterator[int]) -> str:
+    values = ", ".join(_cast(part.plan, name) for name in part.names)
+    return (
+        f"INSERT INTO {part.plan.name} ({_quoted(part.names)})"
+        f" SELECT {values} FROM {_unnest(part, numbers)}"
+    )
+
+
+def _update(part: Part, numbers: Iterator[int]) -> str:
+    plan = part.plan
+    sets = ", ".join(f'"{n}" = {_cast(plan, n)}' for n in part.names[len(plan.key_names) :])
+    join = " AND ".join(f't."{name}" = u."{name}"' for name in plan.key_names)
+    if plan.versioned:
+        # Unchanged, or exactly one further: nobody else has written this row since the look.
+        join += " AND t.version IN (u.version - 1, u.version)"
+    return f"UPDATE {plan.name} t SET {sets} FROM {_unnest(part, numbers)} WHERE {join}"
+
+
+def _unnest(part: Part, numbers: Iterator[int]) -> str:
+    arrays = ", ".join(
+        f"${next(numbers)}::{part.plan.types[part.plan.names.index(name)]}[]" for name in part.names
+    )
+    return f"unnest({arrays}) AS u({_quoted(part.names)})"
+
+
+def _cast(plan: TablePlan, name: str) -> str:
+    column = plan.columns[plan.names.index(name)]
+    return f'u."{name}"::jsonb' if isinstance(column.type, sa.JSON) else f'u."{name}"'
+
+
+def _quoted(names: Iterable[str], prefix: str = "") -> str:
+    return ", ".join(f'{prefix}"{name}"' for name in names)
