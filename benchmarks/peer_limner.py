@@ -26,6 +26,7 @@ import asyncpg
 import structlog
 from common import DSN, PAYLOAD, Sub, arun, gather_bounded, generate, peer_main
 
+from adapters.errors import NoSuchObject
 from adapters.local.bus import LocalEventBus, Subscription
 from adapters.local.clock import SystemClock
 from adapters.local.ids import RandomIds, SystemEntropy
@@ -79,23 +80,19 @@ CREATE TRIGGER yard_note AFTER INSERT ON inbox FOR EACH ROW EXECUTE FUNCTION yar
 
 
 class NoBlobs:
-    """Keeps what is put until it is read again."""
-
-    def __init__(self) -> None:
-        self._objects: dict[str, bytes] = {}
+    """Takes what is put and keeps nothing; a worker has what it staged at hand."""
 
     async def put(self, key: str, data: bytes, *, content_type: str) -> StoredObject:
-        self._objects[key] = data
         return StoredObject(key, len(data), "0" * 64, content_type)
 
     async def get(self, key: str) -> bytes:
-        return self._objects.pop(key)
+        raise NoSuchObject(key)
 
     async def exists(self, key: str) -> bool:
-        return key in self._objects
+        return False
 
     async def delete(self, key: str) -> None:
-        self._objects.pop(key, None)
+        return
 
     async def free_bytes(self) -> int | None:
         return None

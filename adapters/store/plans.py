@@ -3,7 +3,8 @@
 Derived, not written by hand, so that a new table or column needs no code of its own here.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pydantic_core
@@ -74,15 +75,20 @@ class TablePlan:
             for part, encode in zip(key, self._key_encoders, strict=True)
         ]
 
-    def decode(self, record: Iterable[Any]) -> Row:
-        """Turn a driver's row (all columns, in order) into a row object, unvalidated."""
-        values = dict(zip(self.names, record, strict=True))
+    def decode(
+        self, values: dict[str, Any], known: Mapping[str, Any] = MappingProxyType({})
+    ) -> Row:
+        """Turn what the driver gave into a row object, unvalidated; *known* columns are as given.
+
+        The row keeps *values*.
+        """
         for name, decode in self.decoders:
             values[name] = decode(values[name])
+        values.update(known)
         return self.row.of_all(values)
 
-    def key_of(self, row: Row) -> RowKey:
-        return RowKey(self.row, tuple(getattr(row, name) for name in self.key_names))
+    def key_in(self, values: Mapping[str, Any]) -> RowKey:
+        return RowKey(self.row, tuple([values[name] for name in self.key_names]))
 
 
 def _given_by_database(column: sa.Column[Any]) -> bool:

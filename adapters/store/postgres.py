@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import groupby
-from operator import attrgetter
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
-from uuid import UUID, uuid4
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import uuid4
 
 import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
@@ -20,11 +18,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
-from adapters.store import postgres_statements as sql
 from adapters.store.batch import Batch
 from adapters.store.plans import Plans
-from schemas.step import Look, Outcome, RowKey, Step, decide_group
-from schemas.tables import EventRow, Row
+from adapters.store.postgres_group import Groups
+from schemas.step import Outcome, Step, decide_group
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,6 +54,7 @@ class PostgresStore:
         self._ambiguous: dict[str, tuple[list[Outcome], int]] = {}
         self._commits = 0
         self._name = uuid4().hex
+        self._groups = Groups(self._plans, note=(CHANNEL, self._name))
 
     @property
     def commits(self) -> int:
@@ -70,12 +68,12 @@ class PostgresStore:
     async def commit(self, group: Sequence[Step[Any]]) -> list[Outcome]:
         connection = await self._begun()
         try:
-            outcomes = decide_group(group, await self._look(connection, group))
+            outcomes = decide_group(group, await self._groups.look(connection, group))
             batch = Batch(self._plans, [o.writes for o in outcomes if o.writes is not None])
             if not batch:
                 await connection.execute("ROLLBACK")
                 return outcomes
-            ticket, backend = await self._write(connection, batch)
+            ticket, backend = await self._groups.write(connection, batch)
             self._failpoints.passing("store.before_commit")
         except BaseException as exc:
             await self._abandon(connection, rolled_back=False)
@@ -248,84 +246,6 @@ class PostgresStore:
                 },
             )
         return self._engine
-
-    async def _look(
-        self, connection: "asyncpg.Connection[asyncpg.Record]", group: Sequence[Step[Any]]
-    ) -> Look:
-        named = [key for step in group for key in (*step.keys, *step.shared)]
-        keys = self._plans.sorted_keys(named)
-        if not keys:
-            return Look({}, named)
-        plans = tuple(self._plans.by_row[row] for row in keys)
-        arrays = [
-            list(array)
-            for plan, wanted in zip(plans, keys.values(), strict=True)
-            for array in zip(*map(plan.encode_key, wanted), strict=True)
-        ]
-        rows: dict[RowKey, Row] = {}
-        for place, record in await connection.fetch(sql.look(plans), *arrays):
-            found = plans[place].decode(record)
-            rows[plans[place].key_of(found)] = found
-        return Look(rows, named)
-
-    async def _write(
-        self, connection: "asyncpg.Connection[asyncpg.Record]", batch: Batch
-    ) -> tuple[str, int]:
-        """Write *batch*; return the transaction's id and the backend's."""
-        # One note a group, and only where there is something to read or to send.
-        note = f"'{CHANNEL}', '{self._name}'" if batch.inserts else None
-        inserts = [self._insert(row, list(rows.values())) for row, rows in batch.inserts.items()]
-        rounds = [
-            [self._update(batch, row, list(rows.values())) for row, rows in one_round.items()]
-            for one_round in batch.rounds
-        ]
-        first, *rest = rounds or [[]]
-        ticket = await self._run(connection, [*inserts, *first], batch.published, note)
-        for updates in rest:
-            await self._run(connection, updates, [], None)
-        for target, marks in groupby(batch.sent, attrgetter("target")):
-            columns = zip(*(mark[:3] for mark in marks), strict=True)
-            await connection.execute(sql.SENT, *(list(column) for column in columns), target)
-        return ticket
-
-    def _insert(self, row: type[Row], rows: list[Row]) -> "_Part":
-        plan = self._plans.by_row[row]
-        # Most columns of a new row are empty in the whole group; those are not sent at all.
-        filled = [
-            (name, values)
-            for name, values in zip(plan.names, plan.encode(rows, plan.names), strict=True)
-            if any(value is not None for value in values)
-        ]
-        kind: Literal["events", "insert"] = "events" if row is EventRow else "insert"
-        part = sql.Part(kind, plan, tuple(name for name, _ in filled))
-        return part, [values for _, values in filled]
-
-    def _update(self, batch: Batch, row: type[Row], rows: list[Row]) -> "_Part":
-        plan, names = self._plans.by_row[row], batch.update_names[row]
-        return sql.Part("update", plan, names), plan.encode(rows, names)
-
-    async def _run(
-        self,
-        connection: "asyncpg.Connection[asyncpg.Record]",
-        parts: "Sequence[_Part]",
-        published: list[UUID],
-        note: str | None,
-    ) -> tuple[str, int]:
-        statement = sql.write(
-            tuple(part for part, _ in parts), published=bool(published), note=note
-        )
-        arrays = [array for _, columns in parts for array in columns]
-        ticket, backend, _, *changed = await connection.fetchrow(
-            statement, *arrays, *([published] if published else [])
-        )
-        updates = [(part, columns) for part, columns in parts if part.kind == "update"]
-        for (part, columns), found in zip(updates, changed, strict=True):
-            if found != len(columns[0]):
-                raise StoreConflict(f"rows of {part.plan.name} had moved: {found} were found")
-        return ticket, backend
-
-
-_Part = tuple[sql.Part, list[list[Any]]]
 
 
 async def connect(url: URL) -> "asyncpg.Connection[asyncpg.Record]":

@@ -1,6 +1,6 @@
-"""PostgreSQL's statements, derived from the tables: all looks of a group in one, all writes in one.
+"""PostgreSQL's statements, derived from the tables: the looks of a group in two, its writes in one.
 
-A round trip costs more than a row, so a group makes four: BEGIN, look, write, COMMIT.
+A round trip costs more than a row, so a group makes five: BEGIN, two looks, write, COMMIT.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,27 @@ SENT = (
 
 
 @cache
-def look(plans: tuple[TablePlan, ...]) -> str:
+def look(plan: TablePlan) -> str:
+    """Lock rows of one table in the order of their keys; columns written once only on demand.
+
+    Parameters: one array for each key column, and one that says for which rows all is wanted.
+    """
+    whole = len(plan.key_names) + 1
+    columns = ", ".join(
+        f'CASE WHEN k.whole THEN t."{name}" END' if name in plan.row.WRITTEN_ONCE else f't."{name}"'
+        for name in plan.names
+    )
+    keys = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(plan.key_types, 1))
+    join = " AND ".join(f't."{name}" = k."{name}"' for name in plan.key_names)
+    return (
+        f"SELECT {columns} FROM {plan.name} t"
+        f" JOIN unnest({keys}, ${whole}::bool[]) AS k({_quoted(plan.key_names)}, whole) ON {join}"
+        f" ORDER BY {_quoted(plan.key_names, 't.')} FOR UPDATE OF t"
+    )
+
+
+@cache
+def look_at_all(plans: tuple[TablePlan, ...]) -> str:
     """Lock rows, tables in the order of *plans* and rows in that of their keys.
 
     Parameters: one array for each key column of each table. Gives (number of the plan, row).

@@ -234,7 +234,7 @@ class SqliteStore:
             for key in wanted:
                 found = connection.execute(sql.select(plan), plan.encode_key(key)).fetchone()
                 if found is not None:
-                    rows[RowKey(row, key)] = plan.decode(found)
+                    rows[RowKey(row, key)] = plan.decode(dict(zip(plan.names, found, strict=True)))
         return Look(rows, named)
 
     def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:
