@@ -48,10 +48,7 @@ from schemas.requests import ImageGenerationRequest, Quality, Strategy
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import InboxRow
 
-structlog.configure(
-    wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-    cache_logger_on_first_use=True,  # as `limner serve` does
-)
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 TENANT = "default"
 SECOND = "promotion-stand-in"

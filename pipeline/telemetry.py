@@ -67,5 +67,5 @@ def configure_logging(stream: TextIO | None = None, *, as_json: bool | None = No
         processors=shared + last,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unbreakable(stream))),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,
     )
