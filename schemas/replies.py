@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
-from schemas.requests import Quality, Role
+from schemas.requests import Quality, Role, Strategy
 from states.table import ImageJobStatus
 
 # JSON has no decimals; six places are kept exactly by a double at any price a picture has.
@@ -34,6 +34,10 @@ class CreateImageJobResponse(BaseModel):
     """Seconds."""
     is_draft: bool
     warnings: list[str] = []
+    draft_job_id: UUID | None = None
+    """The draft of which the job is the final."""
+    strategy: Strategy | None = None
+    """How it is made of its draft."""
 
 
 class BatchImageGenerationResponse(BaseModel):
