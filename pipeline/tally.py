@@ -60,13 +60,15 @@ def batch_keys(job: JobRow) -> tuple[RowKey, ...]:
     return (batch_key(job.batch_id),) if job.batch_id is not None else ()
 
 
-async def record_moves(journal: Journal, step: Step[T]) -> T:
+async def record_moves(journal: Journal, step: Step[T], *, cancels: UUID | None = None) -> T:
     """Record a step that may move jobs, and count in its commit what it moves.
+
+    Unless it loses, it also cancels the batch *cancels*, which it names.
 
     A step that knew the job only by its id loses when that job's batch has to be counted, and is
     recorded once more with the batch named: jobs without a batch never pay for it.
     """
-    tallied = _tallied(step, journal.now())
+    tallied = _tallied(step, journal.now(), cancels)
     while True:
         try:
             return await journal.record(tallied)
@@ -75,11 +77,11 @@ async def record_moves(journal: Journal, step: Step[T]) -> T:
             tallied = replace(tallied, shared=(*tallied.shared, *keys))
 
 
-def _tallied(step: Step[T], at: datetime) -> Step[T]:
+def _tallied(step: Step[T], at: datetime, cancels: UUID | None) -> Step[T]:
     def decide(look: Look, writes: Writes) -> T:
         mine = TalliedWrites.over(writes)
         answer = step.decide(look, mine)
-        _count_moves(look, mine, at)
+        _count_moves(look, mine, at, cancels)
         return answer
 
     return replace(step, decide=decide)
@@ -95,8 +97,8 @@ def check_tallied(writes: Writes, before: JobRow, after: State) -> None:
         raise TypeError("a step that moves a batch's job is recorded by record_moves")
 
 
-def _count_moves(look: Look, writes: Writes, at: datetime) -> None:
-    changes: dict[UUID, Counter[str]] = {}
+def _count_moves(look: Look, writes: Writes, at: datetime, cancels: UUID | None) -> None:
+    changes: dict[UUID, Counter[str]] = {} if cancels is None else {cancels: Counter()}
     last = {key: row for key, row in writes.updates if isinstance(row, JobRow) and row.batch_id}
     for key, after in last.items():
         assert isinstance(after, JobRow)
@@ -113,7 +115,7 @@ def _count_moves(look: Look, writes: Writes, at: datetime) -> None:
     if unnamed:
         raise BatchUnnamed(unnamed)
     for batch_id, change in changes.items():
-        count(look, writes, batch_id, change, at=at)
+        count(look, writes, batch_id, change, at=at, cancelled=batch_id == cancels)
 
 
 def _named(look: Look, batch_id: UUID) -> bool:
@@ -141,6 +143,9 @@ def count(
     batch = look.get(BatchRow, batch_id)
     if batch is None:
         return  # a job never waits for the numbers of its batch
+    cancelled = cancelled and batch.cancelled_at is None
+    if not cancelled and not any(change.values()):
+        return
     numbers = {name: getattr(batch, name) + by for name, by in change.items()}
     after = batch.changed(**numbers, **({"cancelled_at": at} if cancelled else {}))
     ended, reopened = after.owed == 0 and batch.owed > 0, after.owed > 0 and batch.owed == 0
