@@ -6,7 +6,13 @@ import structlog
 
 from adapters.ports import BlobStore, Ids
 from adapters.store import reads
-from pipeline.errors import BatchCancelled, CannotCancelBatch, CannotRetry, NoSuchBatch
+from pipeline.errors import (
+    BatchCancelled,
+    CannotCancelBatch,
+    CannotRetry,
+    FinalReplaced,
+    NoSuchBatch,
+)
 from pipeline.journal import Journal
 from pipeline.move import job_key, move_job
 from pipeline.retry import retry
@@ -92,7 +98,7 @@ async def retry_batch(
             continue
         try:
             await retry(job.id, tenant=tenant, journal=journal, ids=ids, blobs=blobs)
-        except CannotRetry as exc:  # it moved since it was read
+        except (CannotRetry, FinalReplaced) as exc:  # it moved since it was read
             log.info("retry_not_needed", job_id=str(job.id), reason=str(exc))
         else:
             retried.append(job.id)

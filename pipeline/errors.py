@@ -78,6 +78,18 @@ class CannotRetry(PipelineError):
         )
 
 
+class FinalReplaced(PipelineError):
+    status, code, title = 409, "final_replaced", "The draft has another final by now"
+
+    def __init__(self, job_id: UUID, final_job_id: UUID) -> None:
+        super().__init__(
+            f"Job {job_id} is an earlier final of its draft; the present one is job"
+            f" {final_job_id}. Nothing was changed and nothing charged. Retry or cancel that one.",
+            job_id=str(job_id),
+            final_job_id=str(final_job_id),
+        )
+
+
 class ImageInUse(PipelineError):
     status, code, title = 409, "image_in_use", "The picture stands in a blog post"
 

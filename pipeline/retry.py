@@ -6,7 +6,7 @@ import structlog
 
 from adapters.ports import BlobStore, Ids
 from adapters.store import reads
-from pipeline.errors import BatchCancelled, BlogDeleted, CannotRetry, NoSuchJob
+from pipeline.errors import BatchCancelled, BlogDeleted, CannotRetry, FinalReplaced, NoSuchJob
 from pipeline.finish import receive
 from pipeline.journal import Journal
 from pipeline.move import JobMoved, job_key, move_job
@@ -76,6 +76,9 @@ async def _new_attempt(job: JobRow, journal: Journal, ids: Ids) -> JobRow:
         batch = look.get(BatchRow, job.batch_id) if job.batch_id else None
         if batch is not None and batch.cancelled_at is not None:
             raise BatchCancelled(batch.id)
+        draft = look.get(JobRow, job.draft_job_id) if job.draft_job_id else None
+        if draft is not None and draft.final_job_id not in (None, job.id):
+            raise FinalReplaced(job.id, draft.final_job_id)
         return move_job(
             writes,
             current,
@@ -89,4 +92,6 @@ async def _new_attempt(job: JobRow, journal: Journal, ids: Ids) -> JobRow:
         )
 
     shared = (*((RowKey(BlogRow, blog),) if blog else ()), *batch_keys(job))
-    return await record_moves(journal, Step("retry", decide, (job_key(job.id),), shared))
+    # A draft's row is locked by whoever buys its next final: never both.
+    keys = [job_key(one) for one in (job.id, job.draft_job_id) if one is not None]
+    return await record_moves(journal, Step("retry", decide, tuple(keys), shared))

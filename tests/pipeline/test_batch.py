@@ -202,6 +202,20 @@ async def test_a_failed_draft_owes_nothing_and_its_retry_reopens_the_batch(world
     assert (await batch(world, reply.batch_id)).completed == 4
 
 
+async def test_a_failed_final_that_has_a_successor_is_not_retried_with_its_batch(
+    world: World,
+) -> None:
+    reply = await ask(world, {})
+    (draft_id,) = reply.job_ids
+    await handle(world, await drafted(world, draft_id))
+    world.provider.script.append(raises(ProviderRefused("moderated", "unsafe")))
+    first = await final_of(world, draft_id)
+    await world.deliver(first)
+    await approve(world, draft_id)
+    assert await bring_back(world, reply.batch_id) == []
+    assert (await world.job(first)).state is State.FAILED
+
+
 async def test_with_approval_required_waiting_drafts_owe_nothing_and_are_shown(
     world: World,
 ) -> None:
@@ -340,6 +354,19 @@ async def test_a_cancelled_batch_buys_nothing(world: World) -> None:
     assert (await world.job(working)).state is State.CANCELLED
     assert sum(world.provider.calls.values()) == 1
     assert (await status(world, reply.batch_id)).status is BatchStatus.CANCELLED
+
+
+async def test_a_batch_whose_drafts_wait_is_cancelled_and_says_so(world: World) -> None:
+    reply = await ask(world, {}, approval="required")
+    await drafted(world, reply.job_ids[0])
+    assert await told(world, reply.batch_id) == ["created", "completed"]
+    await stop(world, reply.batch_id)
+    assert await told(world, reply.batch_id) == ["created", "completed", "completed"]
+    last = (await world.history("batch", str(reply.batch_id)))[-1]
+    assert json.loads(last.data)["cancelled"] is True
+    assert (await status(world, reply.batch_id)).waiting_for_approval == []
+    with pytest.raises(BatchCancelled):
+        await approve(world, reply.job_ids[0])
 
 
 async def test_a_batch_that_is_done_cannot_be_cancelled(world: World) -> None:

