@@ -6,6 +6,7 @@ from adapters.ports import Ids
 from pipeline.errors import CannotCancel, NoSuchJob
 from pipeline.journal import Journal
 from pipeline.move import job_key, move_job
+from pipeline.tally import record_moves
 from schemas.step import Look, Step, Writes
 from schemas.tables import JobRow
 from states.table import OPEN, State, Trigger
@@ -25,4 +26,4 @@ async def cancel(job_id: UUID, *, tenant: str, journal: Journal, ids: Ids) -> Jo
             raise CannotCancel(job_id, job.state.value)
         return move_job(writes, job, Trigger.CANCEL, at=now, event_id=event_id)
 
-    return await journal.record(Step("cancel", decide, (job_key(job_id),)))
+    return await record_moves(journal, Step("cancel", decide, (job_key(job_id),)))

@@ -12,6 +12,7 @@ from adapters.store import reads
 from pipeline.errors import ImageInUse, NoSuchImage
 from pipeline.journal import Journal
 from pipeline.move import job_key, move_job
+from pipeline.tally import record_moves
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import BlogRow, BlogSlotRow, ImageRow, JobRow
 from states.table import State, Trigger
@@ -71,7 +72,7 @@ async def delete_blog(blog_id: str, *, tenant: str, journal: Journal, ids: Ids) 
         queued = await journal.read(reads.queued_jobs_of_blog, tenant, blog_id, CANCELLED_AT_ONCE)
         if not queued:
             return DeletedBlog(deleted_at, cancelled)
-        cancelled += await journal.record(_cancel_queued(list(queued), journal.now(), ids))
+        cancelled += await record_moves(journal, _cancel_queued(list(queued), journal.now(), ids))
 
 
 def _tombstone(blog_id: str, tenant: str, now: datetime) -> Step[datetime]:

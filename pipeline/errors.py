@@ -78,6 +78,18 @@ class CannotRetry(PipelineError):
         )
 
 
+class FinalReplaced(PipelineError):
+    status, code, title = 409, "final_replaced", "The draft has another final by now"
+
+    def __init__(self, job_id: UUID, final_job_id: UUID) -> None:
+        super().__init__(
+            f"Job {job_id} is an earlier final of its draft; the present one is job"
+            f" {final_job_id}. Nothing was changed and nothing charged. Retry or cancel that one.",
+            job_id=str(job_id),
+            final_job_id=str(final_job_id),
+        )
+
+
 class ImageInUse(PipelineError):
     status, code, title = 409, "image_in_use", "The picture stands in a blog post"
 
@@ -127,6 +139,7 @@ class DraftNotUsable(PipelineError):
     status, code, title = 409, "draft_not_usable", "The draft cannot get this final"
 
     def __init__(self, draft_job_id: UUID, reason: str) -> None:
+        self.reason = reason
         super().__init__(
             f"Job {draft_job_id} cannot get a final: {reason}. Nothing was stored. Name a completed"
             " draft of yours that has no final yet.",
@@ -144,6 +157,100 @@ class BlogDeleted(PipelineError):
             " Use another blog_id.",
             field="blog_id",
             blog_id=blog_id,
+        )
+
+
+class NoSuchBatch(PipelineError):
+    status, code, title = 404, "no_such_batch", "There is no such batch"
+
+    def __init__(self, batch_id: UUID) -> None:
+        super().__init__(
+            f"No batch has the id {batch_id}. Check the id; it is the batch_id of the reply that"
+            " accepted the batch.",
+            batch_id=str(batch_id),
+        )
+
+
+class InvalidBatch(PipelineError):
+    """*errors* name each bad field by its path, such as `images.3.quality`."""
+
+    status, code, title = 422, "invalid_request", "The request is not valid"
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        first = errors[0]
+        more = f" ({len(errors) - 1} more in `errors`)" if len(errors) > 1 else ""
+        super().__init__(
+            f"{first['field']}: {first['message']}{more}. Nothing was stored.",
+            field=first["field"],
+            errors=errors,
+        )
+
+
+class BatchCancelled(PipelineError):
+    status, code, title = 409, "batch_cancelled", "The batch was cancelled"
+
+    def __init__(self, batch_id: UUID) -> None:
+        super().__init__(
+            f"Batch {batch_id} was cancelled; nothing more is bought for it. Nothing was changed"
+            " and nothing charged. Ask for the picture in a new request.",
+            batch_id=str(batch_id),
+        )
+
+
+class CannotCancelBatch(PipelineError):
+    status, code, title = 409, "cannot_cancel", "The batch can no longer be cancelled"
+
+    def __init__(self, batch_id: UUID) -> None:
+        super().__init__(
+            f"Batch {batch_id} is done: no job of it is open and no draft waits for a decision."
+            " Nothing was changed.",
+            batch_id=str(batch_id),
+        )
+
+
+class UnknownStrategy(PipelineError):
+    status, code, title = 422, "unknown_strategy", "The provider has no such strategy"
+
+    def __init__(self, strategy: str, provider: str, known: list[str]) -> None:
+        super().__init__(
+            f"{provider} does not make finals by {strategy}. It has: {', '.join(known)}. Nothing"
+            " was stored.",
+            field="strategy",
+            known=known,
+        )
+
+
+class StrategyWithoutDraft(PipelineError):
+    status, code, title = 422, "strategy_without_draft", "There is no draft to make a final of"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "strategy says how a final is made of its draft, and no draft is named. Nothing was"
+            " stored. Name draft_job_id, or leave strategy out.",
+            field="strategy",
+        )
+
+
+class DraftRejected(PipelineError):
+    status, code, title = 409, "draft_rejected", "The draft was rejected"
+
+    def __init__(self, draft_job_id: UUID) -> None:
+        super().__init__(
+            f"Draft {draft_job_id} was rejected, which stands. Nothing was bought. Ask for a new"
+            " draft.",
+            draft_job_id=str(draft_job_id),
+        )
+
+
+class CannotReject(PipelineError):
+    status, code, title = 409, "cannot_reject", "The draft can no longer be rejected"
+
+    def __init__(self, draft_job_id: UUID, reason: str, final_job_id: UUID | None = None) -> None:
+        final = {"final_job_id": str(final_job_id)} if final_job_id else {}
+        super().__init__(
+            f"Job {draft_job_id} cannot be rejected: {reason}. Nothing was changed.",
+            draft_job_id=str(draft_job_id),
+            **final,
         )
 
 

@@ -5,6 +5,7 @@ at most every few seconds, and never on the way of a request: an old one is good
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -48,6 +49,15 @@ class Estimates:
     def total_seconds(self, quality: Quality) -> int:
         """For a new request: the wait and the work, at least 1 s."""
         return max(1, round(self.wait_seconds(quality) + self.seconds(quality)))
+
+    def batch_seconds(self, qualities: Sequence[Quality]) -> int:
+        """For several new requests at once: until the last of them is done, at least 1 s."""
+        if not qualities:
+            return 0
+        seconds = [self.seconds(quality) for quality in qualities]
+        wait = self.wait_seconds(qualities[0])
+        work = max(*seconds, sum(seconds) / self.concurrency)
+        return max(1, round(wait + work))
 
     async def refresh(self) -> None:
         """Read the newest durations and how many jobs wait."""

@@ -17,6 +17,7 @@ from adapters.ports import BlobStore, Ids, Pictures, TakenPicture
 from pipeline.journal import Journal
 from pipeline.move import JobMoved, fail_job, job_key, move_job, patience
 from pipeline.staging import EXTENSIONS, Manifest, load_manifest, manifest_key
+from pipeline.tally import batch_keys, record_moves
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import CallState, ImageRow, JobRow, ProviderCallRow
 from states.table import OPEN, State, Trigger
@@ -79,7 +80,7 @@ async def receive(
             }
         return move_job(writes, job, trigger, at=now, event_id=event_id, **changes)
 
-    answer = await journal.record(Step("receive", decide, (job_key(job_id), call_key)))
+    answer = await record_moves(journal, Step("receive", decide, (job_key(job_id), call_key)))
     if isinstance(answer, JobMoved):
         raise answer
     return answer
@@ -224,7 +225,8 @@ async def _commit_completion(
             writes.insert(image, image.id)
         return moved
 
-    completed = await journal.record(Step("complete", decide, (job_key(job.id),)))
+    step = Step("complete", decide, (job_key(job.id),), batch_keys(job))
+    completed = await record_moves(journal, step)
     log.info(
         "job_completed",
         job_id=str(job.id),
@@ -257,6 +259,7 @@ async def _fail_bad_picture(job: JobRow, exc: BadPicture, journal: Journal, ids:
             staged=job.staged,
         )
 
-    failed = await journal.record(Step("fail", decide, (job_key(job.id),)))
+    step = Step("fail", decide, (job_key(job.id),), batch_keys(job))
+    failed = await record_moves(journal, step)
     log.error("picture_unusable", job_id=str(job.id), reason=exc.reason, error=str(exc))
     return failed

@@ -30,6 +30,7 @@ from pipeline import finish
 from pipeline.move import JobMoved, exceed_deadline, fail_job, job_key, move_job
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import Manifest, Staged, stage
+from pipeline.tally import record_moves
 from pipeline.worker import Worker
 from schemas.requests import Quality
 from schemas.step import Look, Lost, Step, Writes
@@ -216,7 +217,8 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
         )
         return Claim(started, token)
 
-    answer = await worker.journal.record(Step("start", decide, (job_key(task.job_id),)))
+    step = Step("start", decide, (job_key(task.job_id),))
+    answer = await record_moves(worker.journal, step)
     if isinstance(answer, NotNow):
         raise answer
     return answer

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from adapters.errors import AdapterError
+from pipeline.tally import check_tallied
 from schemas.events import EventType, StreamKind, data_json
 from schemas.step import Lost, RowKey, Writes
 from schemas.tables import EventRow, JobRow
@@ -72,6 +73,7 @@ def move_job(
         target = move(job.state, trigger)
     except IllegalMove as exc:
         raise JobMoved(job, str(exc)) from exc
+    check_tallied(writes, job, target.target)
     new: dict[str, Any] = {"state": target.target, "version": job.version + 1}
     if target.raises_attempt:
         new |= {
@@ -120,6 +122,7 @@ def job_event(
         "provider": job.provider,
         "blog_id": job.blog_id,
         "blog_job_id": job.blog_job_id,
+        "batch_id": str(job.batch_id) if job.batch_id else None,
         "role": job.role,
         "position": job.position,
         "draft_job_id": str(job.draft_job_id) if job.draft_job_id else None,

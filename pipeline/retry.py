@@ -6,13 +6,14 @@ import structlog
 
 from adapters.ports import BlobStore, Ids
 from adapters.store import reads
-from pipeline.errors import BlogDeleted, CannotRetry, NoSuchJob
+from pipeline.errors import BatchCancelled, BlogDeleted, CannotRetry, FinalReplaced, NoSuchJob
 from pipeline.finish import receive
 from pipeline.journal import Journal
 from pipeline.move import JobMoved, job_key, move_job
 from pipeline.staging import Manifest, find_manifest, manifest_key
+from pipeline.tally import batch_keys, record_moves
 from schemas.step import Look, RowKey, Step, Writes
-from schemas.tables import BlogRow, JobRow
+from schemas.tables import BatchRow, BlogRow, JobRow
 from states.table import State, Trigger
 
 log = structlog.get_logger(__name__)
@@ -72,6 +73,12 @@ async def _new_attempt(job: JobRow, journal: Journal, ids: Ids) -> JobRow:
         kept = look.get(BlogRow, *blog) if blog else None
         if kept is not None and kept.deleted_at is not None:
             raise BlogDeleted(kept.blog_id)
+        batch = look.get(BatchRow, job.batch_id) if job.batch_id else None
+        if batch is not None and batch.cancelled_at is not None:
+            raise BatchCancelled(batch.id)
+        draft = look.get(JobRow, job.draft_job_id) if job.draft_job_id else None
+        if draft is not None and draft.final_job_id not in (None, job.id):
+            raise FinalReplaced(job.id, draft.final_job_id)
         return move_job(
             writes,
             current,
@@ -84,5 +91,7 @@ async def _new_attempt(job: JobRow, journal: Journal, ids: Ids) -> JobRow:
             staged=None,
         )
 
-    shared = (RowKey(BlogRow, blog),) if blog else ()
-    return await journal.record(Step("retry", decide, (job_key(job.id),), shared))
+    shared = (*((RowKey(BlogRow, blog),) if blog else ()), *batch_keys(job))
+    # A draft's row is locked by whoever buys its next final: never both.
+    keys = [job_key(one) for one in (job.id, job.draft_job_id) if one is not None]
+    return await record_moves(journal, Step("retry", decide, tuple(keys), shared))

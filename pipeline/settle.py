@@ -12,6 +12,7 @@ import structlog
 
 from adapters.ports import Backoff
 from pipeline.move import fail_job, first_wake, job_key, move_job
+from pipeline.tally import record_moves
 from pipeline.worker import Worker
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import OPEN_CALLS, CallState, JobRow, ProviderCallRow
@@ -110,7 +111,8 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> No
             writes, current, code, message, at=now, event_id=event_id, detail=settlement.detail
         )
 
-    await worker.journal.record(Step("settle_call", decide, (job_key(job.id), call_key)))
+    # Most answers put the job back into the queue: its batch is named only when it has to be.
+    await record_moves(worker.journal, Step("settle_call", decide, (job_key(job.id), call_key)))
     log.info(
         "call_settled",
         job_id=str(job.id),

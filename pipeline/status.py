@@ -18,7 +18,7 @@ from schemas.replies import (
     SlotResponse,
 )
 from schemas.requests import JobFilters, Quality, Role
-from schemas.tables import BlogSlotRow, ImageRow, JobRow
+from schemas.tables import BlogSlotRow, Decision, ImageRow, JobRow
 from states.slots import Rank
 from states.table import TERMINAL, State
 
@@ -41,12 +41,30 @@ async def job_status(
     images: Sequence[ImageRow] = []
     if job.state is State.COMPLETED:
         images = await journal.read(reads.images_of_jobs, tenant, [job_id])
+    decided = await decisions([job], tenant=tenant, journal=journal)
     ahead = None
     if job.state is State.QUEUED:
         ahead = await journal.read(reads.queued_count, job.id)
     return status_reply(
-        job, images, now=journal.now(), base_url=base_url, estimates=estimates, ahead=ahead
+        job,
+        images,
+        now=journal.now(),
+        base_url=base_url,
+        estimates=estimates,
+        ahead=ahead,
+        decision=decided.get(job_id),
     )
+
+
+async def decisions(
+    jobs: Sequence[JobRow], *, tenant: str, journal: Journal
+) -> dict[UUID, Decision]:
+    """What was decided last about each of the drafts among *jobs*."""
+    drafts = [job.id for job in jobs if job.is_draft and job.state is State.COMPLETED]
+    if not drafts:
+        return {}
+    found = await journal.read(reads.promotions_of, tenant, drafts)
+    return {one.draft_job_id: one.decision for one in found}
 
 
 async def list_jobs(
@@ -67,6 +85,7 @@ async def list_jobs(
     page = jobs[: filters.limit]
     done = [job.id for job in page if job.state is State.COMPLETED]
     images = await journal.read(reads.images_of_jobs, tenant, done) if done else []
+    decided = await decisions(page, tenant=tenant, journal=journal)
     now = journal.now()
     return JobListResponse(
         jobs=[
@@ -76,6 +95,7 @@ async def list_jobs(
                 now=now,
                 base_url=base_url,
                 estimates=estimates,
+                decision=decided.get(job.id),
             )
             for job in page
         ],
@@ -91,6 +111,7 @@ def status_reply(
     base_url: str,
     estimates: Estimates,
     ahead: int | None = None,
+    decision: Decision | None = None,
 ) -> ImageJobStatusResponse:
     """*ahead* is how many jobs wait before this one, where it is known."""
     quality = Quality(job.quality)
@@ -111,6 +132,9 @@ def status_reply(
         is_draft=job.is_draft,
         draft_job_id=job.draft_job_id,
         final_job_id=job.final_job_id,
+        batch_id=job.batch_id,
+        strategy=job.request.get("strategy"),
+        decision=decision,
         created_at=job.created_at,
         queued_at=job.queued_at,
         started_at=job.started_at,

@@ -3,33 +3,31 @@
 No call leaves the process before the reply; the relay sends what was committed.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-import pydantic_core
-
-from adapters.ports import Ids, ImageProvider
+from adapters.ports import Ids
 from adapters.store import reads
 from pipeline.errors import (
-    BlogDeleted,
+    BatchCancelled,
     DraftNotUsable,
-    IdempotencyKeyReused,
-    UnknownStyle,
+    DraftRejected,
+    PipelineError,
+    StrategyWithoutDraft,
 )
+from pipeline.final import asked_final, check_draft
+from pipeline.idempotency import earlier_reply, first_reply, kept_key, kept_reply
 from pipeline.journal import Journal
-from pipeline.move import first_wake, job_event, job_key
+from pipeline.move import job_event
+from pipeline.new_job import blog_keys, chosen_provider, new_job, take_places
+from pipeline.promote import Candidate, DecidedMeanwhile, approve, candidate
 from pipeline.providers import Providers
-from schemas.events import EventType
-from schemas.prices import DOCUMENT_MODELS
 from schemas.replies import CreateImageJobResponse
-from schemas.requests import ImageGenerationRequest, Quality, Role
-from schemas.step import Look, RowKey, Step, Writes
-from schemas.tables import BlogRow, IdempotencyKeyRow, JobRow
-from states.table import INITIAL, State
+from schemas.requests import ImageGenerationRequest, Quality
+from schemas.step import Look, Lost, RowKey, Step, Writes
+from schemas.tables import BlogRow, DecidedBy, Decision, JobRow
+from states.table import State
 
 ROUTE = "generate-async"
 
@@ -40,6 +38,10 @@ class Accepted:
 
     reply: CreateImageJobResponse
     replayed: bool
+
+
+class DraftsToLookAt(Lost):
+    """The blog has drafts, and the final could be that of one of them."""
 
 
 async def submit(
@@ -55,178 +57,198 @@ async def submit(
     """Store a job for *request* and return the reply; durable when this returns.
 
     With *idempotency_key* the same request is answered with the first reply; another request
-    under the same key raises `IdempotencyKeyReused`.
+    under the same key raises `IdempotencyKeyReused`. A final that names no draft and no place
+    adopts the one undecided draft of its prompt in its blog, and the reply says so.
     """
-    provider, warnings = providers.choose(request.provider)
-    if request.style is not None and request.style not in provider.styles:
-        raise UnknownStyle(request.style, provider.name, sorted(provider.styles))
-    job = _new_job(
-        request,
-        tenant,
-        journal.now(),
-        job_id=ids.new(),
-        seed=request.seed or ids.seed(),
-        provider=provider,
+    asked = _Asked(request, tenant, idempotency_key, journal, ids, providers, estimate)
+    try:
+        if request.draft_job_id is not None:
+            return await _of_draft(asked, request.draft_job_id)
+        if _may_adopt(request):
+            return await _of_any_draft(asked)
+        return await _of_nothing(asked)
+    except PipelineError:
+        if idempotency_key is None:
+            raise
+        first = await earlier_reply(
+            request,
+            CreateImageJobResponse,
+            tenant=tenant,
+            route=ROUTE,
+            key=idempotency_key,
+            journal=journal,
+        )
+        if first is None:
+            raise
+        return Accepted(first, replayed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request and what it takes to do it."""
+
+    request: ImageGenerationRequest
+    tenant: str
+    idempotency_key: str | None
+    journal: Journal
+    ids: Ids
+    providers: Providers
+    estimate: Callable[[Quality], int]
+
+
+async def _of_nothing(asked: _Asked) -> Accepted:
+    if asked.request.strategy is not None:
+        raise StrategyWithoutDraft
+    return await asked.journal.record(_creation(asked, _new(asked)))
+
+
+async def _of_draft(asked: _Asked, draft_id: UUID) -> Accepted:
+    while True:
+        draft = await _usable_draft(asked, draft_id)
+        try:
+            return await asked.journal.record(_creation(asked, _final(asked, draft), draft))
+        except DecidedMeanwhile:
+            continue
+
+
+async def _of_any_draft(asked: _Asked) -> Accepted:
+    """Adopt a draft where one matches. Blogs that never had a draft do not pay for the search."""
+    if asked.request.strategy is None:
+        try:
+            step = _creation(asked, _new(asked), unless_drafts=True)
+            return await asked.journal.record(step)
+        except DraftsToLookAt:
+            pass
+    while True:
+        draft = await _matching_draft(asked)
+        if draft is None:
+            return await _of_nothing(asked)
+        note = (
+            f"this is the final of draft {draft.draft.id}, the one of this prompt in blog"
+            f" {asked.request.blog_id}; name draft_job_id to say so yourself"
+        )
+        final = _final(asked, draft)
+        final = final.changed(warnings=[*final.warnings, note])
+        try:
+            return await asked.journal.record(_creation(asked, final, draft))
+        except (DecidedMeanwhile, BatchCancelled):
+            continue
+
+
+def _new(asked: _Asked) -> JobRow:
+    provider, warnings = chosen_provider(asked.request, asked.providers)
+    return new_job(
+        asked.request,
+        tenant=asked.tenant,
+        job_id=asked.ids.new(),
+        now=asked.journal.now(),
+        seed=asked.request.seed or asked.ids.seed(),
+        provider=provider.name,
         warnings=warnings,
     )
+
+
+def _final(asked: _Asked, draft: Candidate) -> JobRow:
+    given = asked.request.model_dump(exclude_unset=True) | {"quality": asked.request.quality}
+    return asked_final(
+        draft.draft,
+        given,
+        job_id=asked.ids.new(),
+        now=asked.journal.now(),
+        providers=asked.providers,
+    )
+
+
+def _creation(
+    asked: _Asked, job: JobRow, draft: Candidate | None = None, *, unless_drafts: bool = False
+) -> Step[Accepted]:
+    """The step that stores *job*; *unless_drafts* makes it lose where its blog ever had a draft."""
+    queued_id, approved_id = asked.ids.new(), asked.ids.new()
     reply = CreateImageJobResponse(
         job_id=job.id,
         status=State.QUEUED,
         message="Image generation job queued successfully",
-        estimated_completion_time=estimate(request.quality),
+        estimated_completion_time=asked.estimate(Quality(job.quality)),
         is_draft=job.is_draft,
-        warnings=warnings,
+        warnings=job.warnings,
+        draft_job_id=job.draft_job_id,
+        strategy=job.request.get("strategy"),
     )
-    event_id, approved_id = ids.new(), ids.new()
-    kept = _key_row(request, tenant, idempotency_key, reply, journal.now())
+    kept = (
+        kept_reply(
+            asked.request,
+            reply,
+            tenant=asked.tenant,
+            route=ROUTE,
+            key=asked.idempotency_key,
+            now=job.created_at,
+        )
+        if asked.idempotency_key is not None
+        else None
+    )
 
     def decide(look: Look, writes: Writes) -> Accepted:
         if kept is not None:
-            first = look.get(IdempotencyKeyRow, *_kept_key(kept))
+            first = first_reply(look, kept, CreateImageJobResponse)
             if first is not None:
-                if first.request_hash != kept.request_hash:
-                    raise IdempotencyKeyReused(kept.key)
-                return Accepted(CreateImageJobResponse.model_validate(first.reply), replayed=True)
-            writes.insert(kept, *_kept_key(kept))
-        placed = job
-        if request.draft_job_id is not None:
-            placed = _adopt_draft(look, writes, placed, job.created_at, approved_id)
-        if placed.blog_id is not None:
-            placed = _take_place(look, writes, placed)
-        writes.insert(placed, placed.id)
-        writes.insert(job_event(placed, at=placed.created_at, event_id=event_id))
+                return Accepted(first, replayed=True)
+            writes.insert(kept, *kept_key(kept).key)
+        if unless_drafts:
+            blog = look.get(BlogRow, job.tenant, job.blog_id)
+            if blog is not None and blog.has_drafts:
+                raise DraftsToLookAt
+        if draft is not None:
+            decided_by = DecidedBy.PERSON
+            event_ids = (approved_id, queued_id)
+            approve(look, writes, draft, job, decided_by=decided_by, event_ids=event_ids)
+        else:
+            (placed,) = take_places(look, writes, [job])
+            writes.insert(placed, placed.id)
+            writes.insert(job_event(placed, at=placed.created_at, event_id=queued_id))
         return Accepted(reply, replayed=False)
 
-    keys: list[RowKey] = []
-    if kept is not None:
-        keys.append(RowKey(IdempotencyKeyRow, _kept_key(kept)))
-    blog_id = job.blog_id
-    if request.draft_job_id is not None:
-        keys.append(job_key(request.draft_job_id))
-        # A job never changes its blog, so reading it before the lock is safe.
-        draft = await journal.read(reads.job, tenant, request.draft_job_id)
-        blog_id = blog_id or (draft.blog_id if draft is not None else None)
-    shared = (RowKey(BlogRow, (tenant, blog_id)),) if blog_id is not None else ()
-    return await journal.record(Step("submit", decide, tuple(keys), shared, creates=True))
+    keys: tuple[RowKey, ...] = (kept_key(kept),) if kept is not None else ()
+    if draft is None:
+        return Step("submit", decide, keys, blog_keys([job]), creates=True)
+    return Step("submit", decide, (*keys, *draft.keys), draft.shared, creates=True)
 
 
-def _new_job(
-    request: ImageGenerationRequest,
-    tenant: str,
-    now: datetime,
-    *,
-    job_id: UUID,
-    seed: int,
-    provider: ImageProvider,
-    warnings: list[str],
-) -> JobRow:
-    asked: dict[str, Any] = request.model_dump(
-        mode="json", exclude_none=True, exclude={"not_before", "deadline_seconds"}
-    )
-    deadline_at = (
-        now + timedelta(seconds=request.deadline_seconds) if request.deadline_seconds else None
-    )
-    # The seed is chosen now, so that whoever paints this job again paints the same picture.
-    asked |= {"seed": seed, "requested_model": DOCUMENT_MODELS[request.quality]}
-    return JobRow.of(
-        id=job_id,
-        tenant=tenant,
-        kind="generate",
-        state=INITIAL,
-        version=1,
-        wake_at=first_wake(now, request.not_before, deadline_at),
-        not_before=request.not_before,
-        deadline_at=deadline_at,
-        stage=INITIAL,
-        quality=request.quality.value,
-        is_draft=request.quality is Quality.DRAFT,
-        provider=provider.name,
-        request=asked,
-        warnings=warnings,
-        blog_id=request.blog_id,
-        blog_job_id=request.blog_job_id,
-        role=request.role.value if request.role else None,
-        position=request.position,
-        draft_job_id=request.draft_job_id,
-        created_at=now,
-        queued_at=now,
+def _may_adopt(request: ImageGenerationRequest) -> bool:
+    """Whether the request could be for the final of a draft that it does not name."""
+    return (
+        request.quality is not Quality.DRAFT
+        and request.blog_id is not None
+        and request.role is None
+        and request.position is None
     )
 
 
-def _adopt_draft(look: Look, writes: Writes, final: JobRow, at: datetime, event_id: UUID) -> JobRow:
-    """Make *final* the final of its draft: both links, the draft's place and seed, one event."""
-    draft_id = final.draft_job_id
-    assert draft_id is not None
-    draft = look.get(JobRow, draft_id)
-    if draft is None or draft.tenant != final.tenant:
+async def _matching_draft(asked: _Asked) -> Candidate | None:
+    """The one undecided draft of the same prompt in the same blog; None where there are more."""
+    request = asked.request
+    assert request.blog_id is not None
+    drafts = await asked.journal.read(
+        reads.undecided_drafts, asked.tenant, request.blog_id, request.prompt, 2
+    )
+    return Candidate(drafts[0]) if len(drafts) == 1 else None
+
+
+async def _usable_draft(asked: _Asked, draft_id: UUID) -> Candidate:
+    """The named draft; raises what makes it unfit for this final."""
+    found = await candidate(draft_id, asked.tenant, asked.journal)
+    if found is None:
         raise DraftNotUsable(draft_id, "there is no such job")
-    if not draft.is_draft:
-        raise DraftNotUsable(draft_id, f"it is a {draft.quality} picture, not a draft")
-    if final.is_draft:
+    check_draft(found.draft)
+    if asked.request.quality is Quality.DRAFT:
         raise DraftNotUsable(draft_id, "a draft cannot be the final of another draft")
-    if draft.state is not State.COMPLETED:
-        raise DraftNotUsable(draft_id, f"it is {draft.state.value}, not completed")
-    if draft.final_job_id is not None:
-        raise DraftNotUsable(draft_id, f"its final is job {draft.final_job_id} already")
-    if final.blog_id not in (None, draft.blog_id):
-        owner = f"blog {draft.blog_id}" if draft.blog_id is not None else "no blog"
-        raise DraftNotUsable(draft_id, f"it belongs to {owner}, not to blog {final.blog_id}")
-    approved = draft.changed(final_job_id=final.id, version=draft.version + 1)
-    writes.update(approved, draft.id)
-    writes.insert(job_event(approved, at=at, event_id=event_id, kind=EventType.DRAFT_APPROVED))
-    texts = {
-        name: draft.request[name]
-        for name in ("alt_text", "caption")
-        if name in draft.request and name not in final.request
-    }
-    return final.changed(
-        blog_id=draft.blog_id,
-        blog_job_id=final.blog_job_id or draft.blog_job_id,
-        role=final.role or draft.role,
-        position=final.position or draft.position,
-        request=final.request | texts | {"seed": draft.request["seed"]},
-    )
-
-
-def _take_place(look: Look, writes: Writes, job: JobRow) -> JobRow:
-    """Give *job* its place in the blog; inline pictures get the next free position."""
-    assert job.blog_id is not None
-    blog = look.get(BlogRow, job.tenant, job.blog_id)
-    if blog is not None and blog.deleted_at is not None:
-        raise BlogDeleted(job.blog_id)
-    role = job.role or Role.INLINE.value
-    inline = role == Role.INLINE.value
-    last = blog.last_inline if blog is not None else 0
-    position = job.position or (last + 1 if inline else 1)
-    kept = BlogRow.of(
-        tenant=job.tenant, blog_id=job.blog_id, last_inline=max(last, position) if inline else last
-    )
-    if blog is None:
-        writes.insert(kept, job.tenant, job.blog_id)
-    elif kept.last_inline != last:
-        writes.update(kept, job.tenant, job.blog_id)
-    return job.changed(role=role, position=position)
-
-
-def _key_row(
-    request: ImageGenerationRequest,
-    tenant: str,
-    key: str | None,
-    reply: CreateImageJobResponse,
-    now: datetime,
-) -> IdempotencyKeyRow | None:
-    if key is None:
-        return None
-    body = pydantic_core.to_json(request.model_dump(mode="json"))
-    return IdempotencyKeyRow.of(
-        tenant=tenant,
-        route=ROUTE,
-        key=key,
-        request_hash=hashlib.sha256(body).hexdigest(),
-        reply=reply.model_dump(mode="json"),
-        created_at=now,
-    )
-
-
-def _kept_key(kept: IdempotencyKeyRow) -> tuple[str, str, str]:
-    return kept.tenant, kept.route, kept.key
+    if (final := found.standing_final) is not None:
+        raise DraftNotUsable(draft_id, f"its final is job {final.id} already")
+    if found.last is not None and found.last.decision is Decision.REJECTED:
+        raise DraftRejected(draft_id)
+    own = found.draft.blog_id
+    if asked.request.blog_id not in (None, own):
+        owner = f"blog {own}" if own is not None else "no blog"
+        raise DraftNotUsable(
+            draft_id, f"it belongs to {owner}, not to blog {asked.request.blog_id}"
+        )
+    return found

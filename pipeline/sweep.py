@@ -22,6 +22,7 @@ from pipeline.move import JobMoved, exceed_deadline, fail_job, job_key, patience
 from pipeline.relay import Relay
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import find_manifest
+from pipeline.tally import record_moves
 from pipeline.worker import Worker
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import CallState, Job, JobRow, ProviderCall, ProviderCallRow
@@ -234,7 +235,7 @@ class Sweep:
                 return
             writes.update(_sent_again(job, now), job_id)
 
-        await self.worker.journal.record(Step("send_again", decide, (job_key(job_id),)))
+        await record_moves(self.worker.journal, Step("send_again", decide, (job_key(job_id),)))
 
     async def _resume(self, job_id: UUID, now: datetime, *, alone: bool) -> None:
         """A paid result waits for a worker: send it again, or give up after several deaths."""
@@ -273,7 +274,7 @@ class Sweep:
                 staged=job.staged,
             )
 
-        await self.worker.journal.record(Step("resume", decide, (job_key(job_id),)))
+        await record_moves(self.worker.journal, Step("resume", decide, (job_key(job_id),)))
 
     async def _send_unsent_jobs(self, queued_since: datetime | None = None) -> None:
         if self.dispatching.is_paused():

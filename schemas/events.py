@@ -16,6 +16,7 @@ SEQUENCE_DIGITS = 10
 
 class StreamKind(StrEnum):
     JOB = "job"
+    BATCH = "batch"
     SLOT = "slot"
 
 
@@ -27,6 +28,11 @@ class EventType(StrEnum):
     JOB_FAILED = "image.job.failed"
     JOB_CANCELLED = "image.job.cancelled"
     DRAFT_APPROVED = "image.draft.approved"
+    DRAFT_REJECTED = "image.draft.rejected"
+    DRAFT_BLOCKED = "image.draft.blocked"
+    BATCH_CREATED = "image.batch.created"
+    BATCH_COMPLETED = "image.batch.completed"
+    BATCH_REOPENED = "image.batch.reopened"
     SLOT_LINKED = "blog.image.linked"
     SLOT_REPLACED = "blog.image.replaced"
 

@@ -2,12 +2,14 @@
 
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
-from schemas.requests import Quality, Role
+from schemas.requests import Approval, Quality, Role, Strategy, Workflow
+from schemas.tables.batches import Decision
 from states.table import ImageJobStatus
 
 # JSON has no decimals; six places are kept exactly by a double at any price a picture has.
@@ -34,6 +36,10 @@ class CreateImageJobResponse(BaseModel):
     """Seconds."""
     is_draft: bool
     warnings: list[str] = []
+    draft_job_id: UUID | None = None
+    """The draft of which the job is the final."""
+    strategy: Strategy | None = None
+    """How it is made of its draft."""
 
 
 class BatchImageGenerationResponse(BaseModel):
@@ -42,7 +48,8 @@ class BatchImageGenerationResponse(BaseModel):
     status: ImageJobStatus
     total_images: int
     estimated_completion_time: int
-    """Seconds."""
+    """Seconds, until the jobs of `job_ids` are done; finals of drafts follow."""
+    warnings: list[str] = []
 
 
 class ImageVariantResponse(BaseModel):
@@ -91,6 +98,11 @@ class ImageGenerationJobStatus(BaseModel):
     is_draft: bool
     draft_job_id: UUID | None
     final_job_id: UUID | None
+    batch_id: UUID | None = None
+    strategy: Strategy | None = None
+    """How a final is made of its draft."""
+    decision: Decision | None = None
+    """What was decided last about a completed draft."""
     created_at: datetime
     queued_at: datetime
     started_at: datetime | None
@@ -114,6 +126,74 @@ class ImageJobStatusResponse(ImageGenerationJobStatus):
     error_message: str | None
     error_details: dict[str, Any] | None
     warnings: list[str]
+
+
+class PromotionResponse(CreateImageJobResponse):
+    """The final of a draft; 202 where it was bought now, 200 where the draft had it already."""
+
+    final_job_id: UUID
+    quality: Quality
+
+
+class BatchStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    """Nothing is owed any more; single jobs may have failed."""
+    CANCELLED = "cancelled"
+
+
+class BatchImage(BaseModel):
+    """One picture of a batch: its draft, what was decided about it, and its final."""
+
+    draft: ImageJobStatusResponse | None
+    decision: Decision | None
+    final: ImageJobStatusResponse | None
+    """The latest; null while there is none."""
+    final_job_ids: list[UUID]
+    """All that were bought, the first one first."""
+
+
+class BatchStatusResponse(BaseModel):
+    """The reply of `GET /api/v1/images/batches/{batch_id}`."""
+
+    batch_id: UUID
+    status: BatchStatus
+    version: int
+    workflow: Workflow
+    approval: Approval
+    final_quality: Quality
+    blog_id: str | None
+    blog_job_id: str | None
+    created_at: datetime
+    completed_at: datetime | None
+    """When it came to owe nothing; null while it owes something."""
+    cancelled_at: datetime | None
+    total_images: int
+    counts: dict[ImageJobStatus, int]
+    """Of all jobs, drafts and finals, how many stand in each state."""
+    jobs_owed: int
+    """Jobs that are not at rest."""
+    promotions_owed: int
+    """Completed drafts that are about to get their finals."""
+    waiting_for_approval: list[UUID]
+    """Completed drafts about which a person is to decide."""
+    cost: Dollars
+    """US dollars charged so far, as far as prices are known."""
+    uncertain_cost: Dollars
+    """What may have been charged as well: calls whose answers were lost."""
+    unpriced_calls: int
+    """Calls that were, or may have been, charged at a price that is not known."""
+    estimated_cost: Dollars | None
+    """`cost` and what is owed at present prices; null where one of them is not known."""
+    estimated_time_remaining: int | None
+    """Seconds; null once nothing is owed."""
+    images: list[BatchImage]
+
+
+class BatchRetryResponse(BaseModel):
+    retried_job_ids: list[UUID]
+    batch: BatchStatusResponse
 
 
 class JobListResponse(BaseModel):

@@ -78,6 +78,13 @@ def _stripped(value: str) -> str:
     return kept
 
 
+def _no_draft(value: Quality) -> Quality:
+    if value is Quality.DRAFT:
+        raise ValueError("a final is not a draft; it must be 'standard', 'high' or 'ultra'")
+    return value
+
+
+FinalQuality = Annotated[Quality, AfterValidator(_no_draft)]
 Text = Annotated[str, BeforeValidator(_without_nul), BeforeValidator(_encodable)]
 Prompt = Annotated[
     Text,
@@ -85,6 +92,14 @@ Prompt = Annotated[
     AfterValidator(_stripped),
 ]
 Name = Annotated[Text, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s/?#]+$")]
+
+
+class Strategy(StrEnum):
+    """How a final is made of its draft."""
+
+    IMAGE_TO_IMAGE = "image_to_image"
+    UPSCALE = "upscale"
+    REGENERATE = "regenerate"
 
 
 class ImageGenerationRequest(BaseModel):
@@ -122,15 +137,10 @@ class ImageGenerationRequest(BaseModel):
     )
     """The job fails (`deadline_exceeded`) when the provider was not asked within this time."""
     draft_job_id: UUID | None = None
-    """The completed draft of which this is the final; it inherits the draft's place and seed."""
-
-
-class Strategy(StrEnum):
-    """How a final is made of its draft."""
-
-    IMAGE_TO_IMAGE = "image_to_image"
-    UPSCALE = "upscale"
-    REGENERATE = "regenerate"
+    """The completed draft of which this is the final; it inherits the draft's place and seed, and
+    what is not given here."""
+    strategy: Strategy | None = None
+    """How the final is made of its draft; the best that the provider has where it is not given."""
 
 
 class Workflow(StrEnum):
@@ -138,15 +148,57 @@ class Workflow(StrEnum):
     FINAL_ONLY = "final_only"
 
 
+class Approval(StrEnum):
+    """Who decides that a completed draft gets its final."""
+
+    AUTOMATIC = "automatic"
+    REQUIRED = "required"
+
+
 class BatchImageGenerationRequest(BaseModel):
-    """Several pictures of one post, asked for at once; the shape of the requirements document."""
+    """Several pictures asked for at once: all are accepted in one commit, or none is.
+
+    `draft_then_final`: every picture is made as a draft first, then as a final. An image's
+    `quality` is that of its final where it names one other than `draft`; else `final_quality` is.
+    `final_only`: no drafts; `quality`, and where an image names none `final_quality`.
+    """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     images: Annotated[list[ImageGenerationRequest], Field(min_length=1, max_length=100)]
     blog_id: Name | None = None
+    """The blog post of all images that name none themselves."""
     blog_job_id: Name | None = None
     workflow: Workflow = Workflow.DRAFT_THEN_FINAL
+    final_quality: FinalQuality = Quality.HIGH
+    approval: Approval = Approval.AUTOMATIC
+    """`automatic`: each completed draft gets its final. `required`: when it is promoted."""
+    strategy: Strategy | None = None
+    """How finals are made of their drafts; the best that the provider has where it is not given."""
+
+
+class PromotionRequest(BaseModel):
+    """The body of `POST /api/v1/images/jobs/{job_id}/promote`; the draft's own where not given."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    quality: FinalQuality | None = None
+    """`high`, or what the draft's batch asked for, where it is not given."""
+    strategy: Strategy | None = None
+    """How the final is made of its draft; the best that the provider has where it is not given."""
+    prompt: Prompt | None = None
+    negative_prompt: Annotated[Text, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)] | None = (
+        None
+    )
+    aspect_ratio: AspectRatio | None = None
+
+
+class RejectionRequest(BaseModel):
+    """The body of `POST /api/v1/images/jobs/{job_id}/reject`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    reason: Annotated[Text, StringConstraints(max_length=1_000)] | None = None
 
 
 MAX_PAGE = 200

@@ -126,6 +126,35 @@ def test_a_final_takes_the_place_of_its_draft(service: Service) -> None:
     assert status(service, told["job_id"])["role"] == "hero"
 
 
+def test_drafts_are_decided_about_and_batches_looked_at(service: Service) -> None:
+    request = {"images": [{"prompt": "a mill"}, {"prompt": "a barn"}], "approval": "required"}
+    with service.client as client:
+        batch = client.post("/api/v1/images/batch-generate", json=request).json()
+    mill, barn = batch["job_ids"]
+
+    def shown() -> Any:
+        return json.loads(ask(service, "batches", "show", batch["batch_id"], "--json").stdout)
+
+    service.until(lambda: len(shown()["waiting_for_approval"]) == 2, "waiting for approval")
+    promoted = ask(service, "jobs", "promote", mill, "--quality", "standard")
+    final, state = promoted.stdout.strip().split("\t")
+    assert (promoted.returncode, state) == (0, "queued")
+    assert ask(service, "jobs", "promote", mill).stdout.startswith(final)
+    rejected = ask(service, "jobs", "reject", barn, "--reason", "too red")
+    assert rejected.stdout == f"{barn}\trejected\n"
+    again = ask(service, "jobs", "promote", barn)
+    assert (again.returncode, "was rejected" in again.stderr) == (1, True)
+    service.until(lambda: shown()["status"] == "completed", "completed")
+    piped = ask(service, "batches", "show", batch["batch_id"])
+    assert f"{mill} completed\tapproved\t{final} completed\n" in piped.stdout
+    assert f"{barn} completed\trejected\t-\n" in piped.stdout
+    retried = ask(service, "batches", "retry", batch["batch_id"])
+    assert (retried.returncode, retried.stdout) == (0, "")
+    cancelled = ask(service, "batches", "cancel", batch["batch_id"])
+    assert (cancelled.returncode, "can no longer be cancelled" in cancelled.stderr) == (1, True)
+    assert ask(service, "batches", "show", "mine").returncode == 2
+
+
 def test_the_list_is_filtered_and_goes_on_after_its_cursor(service: Service) -> None:
     blog_id = f"list-{uuid4().hex[:8]}"
     ids = [submitted(service, blog_id=blog_id) for _ in range(3)]

@@ -67,7 +67,7 @@ def test_the_first_command_illustrates_the_sample_post(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="README's examples use curl")
 def test_the_examples_ask_for_a_picture_and_show_it_in_the_post(tmp_path: Path) -> None:
-    ask, look = blocks("sh")[2:]
+    ask, look, batch = blocks("sh")[2:]
     with Service(tmp_path / ".limner") as service:
         replies = [_typed(ask, service) for _ in range(2)]
         assert replies[0]["status"] == "queued"
@@ -75,6 +75,9 @@ def test_the_examples_ask_for_a_picture_and_show_it_in_the_post(tmp_path: Path) 
         service.until(lambda: bool(_typed(look, service)["images"]), "illustrated")
         (slot,) = _typed(look, service)["images"]  # type: ignore[misc]  # JSON
         assert (slot["role"], slot["alt_text"]) == ("hero", "A lighthouse at dusk")
+        accepted = [_typed(batch, service) for _ in range(2)]
+        assert accepted[0]["total_images"] == 2
+        assert accepted[0] == accepted[1]
 
 
 def _typed(command: str, service: Service) -> dict[str, object]:

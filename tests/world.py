@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from adapters.failpoints import NO_FAILPOINTS, Failpoints
 from adapters.local.bus import LocalEventBus, Subscription
 from adapters.local.ids import RandomIds
 from adapters.local.queue import LocalTaskQueue
@@ -113,11 +114,12 @@ async def world_on(
     run: bool = False,
     blobs: MemoryBlobs | None = None,
     concurrent_dispatches: int = 500,
+    failpoints: Failpoints = NO_FAILPOINTS,
 ) -> AsyncIterator[World]:
     """A process over the database of *url*; *run* starts relay and queue as well."""
     clock = clock or FakeClock()
     ids = RandomIds(clock, random.Random(1))
-    store = open_store(url)
+    store = open_store(url, failpoints=failpoints)
     journal = Journal(_OnClock(store, clock), clock, ids)
     await journal.start()
     provider = ScriptedProvider(repeatable=repeatable)

@@ -11,17 +11,20 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from schemas.cursors import Place
 from schemas.tables import (
+    Batch,
     Blog,
     BlogSlot,
     CallState,
     DeadLetter,
     Dispatch,
     Event,
+    IdempotencyKey,
     Image,
     Job,
     JobRow,
     Lineage,
     Outbox,
+    Promotion,
     ProviderCall,
 )
 from states.table import State
@@ -65,6 +68,82 @@ def queued_jobs_of_blog(session: Session, tenant: str, blog_id: str, limit: int)
         select(Job.id)
         .where(Job.tenant == tenant, Job.blog_id == blog_id, Job.state == State.QUEUED)
         .limit(limit)
+    ).all()
+
+
+def last_promotion(session: Session, tenant: str, draft_id: UUID) -> Promotion | None:
+    """The latest decision about a draft."""
+    return session.exec(
+        select(Promotion)
+        .where(Promotion.draft_job_id == draft_id, Promotion.tenant == tenant)
+        .order_by(col(Promotion.generation).desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def promotions_of(session: Session, tenant: str, draft_ids: Sequence[UUID]) -> Sequence[Promotion]:
+    """All decisions about drafts, the earlier ones first."""
+    return session.exec(
+        select(Promotion)
+        .where(col(Promotion.draft_job_id).in_(draft_ids), Promotion.tenant == tenant)
+        .order_by(col(Promotion.draft_job_id), col(Promotion.generation))
+    ).all()
+
+
+def kept_reply(session: Session, tenant: str, route: str, key: str) -> IdempotencyKey | None:
+    return session.exec(
+        select(IdempotencyKey).where(
+            IdempotencyKey.tenant == tenant,
+            IdempotencyKey.route == route,
+            IdempotencyKey.key == key,
+        )
+    ).one_or_none()
+
+
+def undecided_drafts(
+    session: Session, tenant: str, blog_id: str, prompt: str, limit: int
+) -> Sequence[Job]:
+    """Completed drafts of a prompt in a blog about which nobody decided; none of dead batches."""
+    decided = select(Promotion.draft_job_id).where(Promotion.draft_job_id == Job.id).exists()
+    cancelled = (
+        select(Batch.id)
+        .where(Batch.id == Job.batch_id, col(Batch.cancelled_at).is_not(None))
+        .exists()
+    )
+    return session.exec(
+        select(Job)
+        .where(
+            Job.tenant == tenant,
+            Job.blog_id == blog_id,
+            col(Job.is_draft).is_(True),
+            Job.state == State.COMPLETED,
+            col(Job.request)["prompt"].as_string() == prompt,
+            ~decided,
+            ~cancelled,
+        )
+        .limit(limit)
+    ).all()
+
+
+def batch(session: Session, tenant: str, batch_id: UUID) -> Batch | None:
+    return session.exec(
+        select(Batch).where(Batch.id == batch_id, Batch.tenant == tenant)
+    ).one_or_none()
+
+
+def jobs_of_batch(session: Session, tenant: str, batch_id: UUID) -> Sequence[Job]:
+    """In the order in which they were asked for."""
+    return session.exec(
+        select(Job).where(Job.batch_id == batch_id, Job.tenant == tenant).order_by(col(Job.id))
+    ).all()
+
+
+def calls_of_batch(session: Session, tenant: str, batch_id: UUID) -> Sequence[ProviderCall]:
+    """The ledger of a batch's jobs."""
+    return session.exec(
+        select(ProviderCall)
+        .join(Job, col(Job.id) == col(ProviderCall.job_id))
+        .where(Job.batch_id == batch_id, ProviderCall.tenant == tenant)
     ).all()
 
 

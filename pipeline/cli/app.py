@@ -19,8 +19,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-jobs = typer.Typer(help="Look at jobs, cancel them, bring them back.", no_args_is_help=True)
+jobs = typer.Typer(
+    help="Look at jobs, cancel them, bring them back, decide about drafts.", no_args_is_help=True
+)
 app.add_typer(jobs, name="jobs")
+batches = typer.Typer(
+    help="Look at batches, cancel them, bring back what failed.", no_args_is_help=True
+)
+app.add_typer(batches, name="batches")
 
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of the database and pictures [./.limner].")
@@ -42,6 +48,7 @@ Server = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a job.")]
+BatchId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a batch.")]
 
 
 @app.command()
@@ -191,6 +198,77 @@ def retry(job_id: JobId, as_json: AsJson = False, server: Server = None, home: H
     from pipeline.cli.reach import speak
 
     speak(partial(run_retry, job_id=job_id), server=server, home=home, as_json=as_json)
+
+
+@jobs.command()
+def promote(
+    job_id: JobId,
+    quality: Annotated[
+        str | None, typer.Option(help="standard, high or ultra [what its batch asked for; high].")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="image_to_image, upscale or regenerate [the best there is].")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Buy the final of a completed draft. Doing it again buys nothing more."""
+    from pipeline.cli.jobs import run_promote
+    from pipeline.cli.reach import speak
+
+    wishes = {"quality": quality, "strategy": strategy}
+    command = partial(run_promote, job_id=job_id, wishes=wishes)
+    speak(command, server=server, home=home, as_json=as_json)
+
+
+@jobs.command()
+def reject(
+    job_id: JobId,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT")] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Decide that a completed draft gets no final, for good."""
+    from pipeline.cli.jobs import run_reject
+    from pipeline.cli.reach import speak
+
+    command = partial(run_reject, job_id=job_id, reason=reason)
+    speak(command, server=server, home=home, as_json=as_json)
+
+
+@batches.command("show")
+def show_batch(
+    batch_id: BatchId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """Where a batch stands. Piped: facts, then draft, final and states of each picture."""
+    from pipeline.cli.batches import run_show
+    from pipeline.cli.reach import speak
+
+    speak(partial(run_show, batch_id=batch_id), server=server, home=home, as_json=as_json)
+
+
+@batches.command("cancel")
+def cancel_batch(
+    batch_id: BatchId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """Cancel all jobs of a batch that are not at rest; nothing more is bought for it."""
+    from pipeline.cli.batches import run_cancel
+    from pipeline.cli.reach import speak
+
+    speak(partial(run_cancel, batch_id=batch_id), server=server, home=home, as_json=as_json)
+
+
+@batches.command("retry")
+def retry_batch(
+    batch_id: BatchId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """Bring the failed jobs of a batch back. It may cost once more."""
+    from pipeline.cli.batches import run_retry
+    from pipeline.cli.reach import speak
+
+    speak(partial(run_retry, batch_id=batch_id), server=server, home=home, as_json=as_json)
 
 
 @app.command()

@@ -10,17 +10,21 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.cli.start import CommandFailed
 from schemas.replies import (
+    BatchRetryResponse,
+    BatchStatusResponse,
     CreateImageJobResponse,
     DispatchResponse,
     HealthResponse,
     ImageJobStatusResponse,
     JobListResponse,
     Problem,
+    PromotionResponse,
 )
 
 M = TypeVar("M", bound=BaseModel)
 
 JOBS = "/api/v1/images/jobs"
+BATCHES = "/api/v1/images/batches"
 PROBLEM_TYPE = "application/problem+json"
 CONNECT_SECONDS = 5.0
 REPLY_SECONDS = 30.0
@@ -98,6 +102,24 @@ class Client:
 
     async def retry(self, job_id: UUID) -> ImageJobStatusResponse:
         return await self._call(ImageJobStatusResponse, "POST", f"{JOBS}/{job_id}/retry")
+
+    async def promote(self, job_id: UUID, wishes: dict[str, Any]) -> PromotionResponse:
+        return await self._call(PromotionResponse, "POST", f"{JOBS}/{job_id}/promote", json=wishes)
+
+    async def reject(self, job_id: UUID, reason: str | None) -> ImageJobStatusResponse:
+        body = {"reason": reason} if reason is not None else {}
+        return await self._call(
+            ImageJobStatusResponse, "POST", f"{JOBS}/{job_id}/reject", json=body
+        )
+
+    async def batch(self, batch_id: UUID) -> BatchStatusResponse:
+        return await self._call(BatchStatusResponse, "GET", f"{BATCHES}/{batch_id}")
+
+    async def cancel_batch(self, batch_id: UUID) -> BatchStatusResponse:
+        return await self._call(BatchStatusResponse, "POST", f"{BATCHES}/{batch_id}/cancel")
+
+    async def retry_batch(self, batch_id: UUID) -> BatchRetryResponse:
+        return await self._call(BatchRetryResponse, "POST", f"{BATCHES}/{batch_id}/retry")
 
     async def dispatch(self) -> DispatchResponse:
         return await self._call(DispatchResponse, "GET", "/api/v1/dispatch")

@@ -1,4 +1,4 @@
-"""`limner jobs`: look at jobs, cancel them, bring them back."""
+"""`limner jobs`: look at jobs, cancel them, bring them back, decide about drafts."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.cli.output import Output, clean, facts, state_text
 from pipeline.cli.reach import Place
 from pipeline.cli.start import WrongUsage, checked
 from schemas.replies import ImageJobStatusResponse
-from schemas.requests import JobFilters
+from schemas.requests import JobFilters, PromotionRequest
 
 
 async def run_list(place: Place, out: Output, *, filters: dict[str, Any]) -> int:
@@ -58,6 +58,39 @@ async def run_retry(place: Place, out: Output, *, job_id: str) -> int:
     _show_moved(out, job)
     if here:
         out.note("No server runs: the next `limner serve` works on the job.")
+    return 0
+
+
+async def run_promote(place: Place, out: Output, *, job_id: str, wishes: dict[str, Any]) -> int:
+    wanted = parsed_id(job_id)
+    given = {name: value for name, value in wishes.items() if value is not None}
+    asked = checked(PromotionRequest, given)
+    async with place.reached() as reached:
+        promoted = await reached.client.promote(
+            wanted, asked.model_dump(mode="json", exclude_unset=True)
+        )
+        here = reached.here
+    if out.as_json:
+        out.document(promoted)
+    elif out.for_person:
+        out.person(Text(f"{promoted.message}: job {promoted.job_id} ({promoted.strategy})."))
+    else:
+        out.line(promoted.job_id, promoted.status)
+    if here:
+        out.note("No server runs: the next `limner serve` works on the job.")
+    return 0
+
+
+async def run_reject(place: Place, out: Output, *, job_id: str, reason: str | None) -> int:
+    wanted = parsed_id(job_id)
+    async with place.reached() as reached:
+        job = await reached.client.reject(wanted, reason)
+    if out.for_person:
+        out.person(Text(f"Draft {job.job_id} is rejected; it gets no final."))
+    elif out.as_json:
+        out.document(job)
+    else:
+        out.line(job.job_id, job.decision)
     return 0
 
 

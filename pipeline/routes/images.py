@@ -8,13 +8,14 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from adapters.errors import NoSuchObject
 from adapters.store import reads
+from pipeline.batch import submit_batch
 from pipeline.delete import delete_image
 from pipeline.errors import BlogIdsDisagree, NoSuchImage, PictureMissing
 from pipeline.routes.dependencies import Running, Tenant
 from pipeline.submit import submit
 from pipeline.wiring import Limner
-from schemas.replies import CreateImageJobResponse
-from schemas.requests import ImageGenerationRequest, Name
+from schemas.replies import BatchImageGenerationResponse, CreateImageJobResponse
+from schemas.requests import BatchImageGenerationRequest, ImageGenerationRequest, Name
 
 log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/api/v1/images", tags=["images"])
@@ -56,6 +57,36 @@ async def generate_async(
         estimate=limner.estimates.total_seconds,
     )
     response.headers["Location"] = f"/api/v1/images/jobs/{accepted.reply.job_id}"
+    if accepted.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return accepted.reply
+
+
+@router.post("/batch-generate", status_code=202)
+async def batch_generate(
+    request: BatchImageGenerationRequest,
+    response: Response,
+    limner: Running,
+    tenant: Tenant,
+    idempotency_key: Key = None,
+    blog_id: Annotated[Name | None, Query()] = None,
+) -> BatchImageGenerationResponse:
+    """Create the jobs of several pictures, all or none. 202 means that all of them are stored."""
+    if blog_id is not None:
+        if request.blog_id not in (None, blog_id):
+            raise BlogIdsDisagree(str(request.blog_id), blog_id)
+        request = request.model_copy(update={"blog_id": blog_id})
+    accepted = await submit_batch(
+        request,
+        tenant=tenant,
+        idempotency_key=idempotency_key,
+        most_images=limner.settings.max_batch_images,
+        journal=limner.journal,
+        ids=limner.ids,
+        providers=limner.providers,
+        estimate=limner.estimates.batch_seconds,
+    )
+    response.headers["Location"] = f"/api/v1/images/batches/{accepted.reply.batch_id}"
     if accepted.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return accepted.reply

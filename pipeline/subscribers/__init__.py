@@ -6,7 +6,7 @@ from functools import partial
 
 from adapters.ports import EventHandler, Ids
 from pipeline.journal import Journal
-from pipeline.subscribers import blog_linking
+from pipeline.subscribers import blog_linking, draft_promotion
 from schemas.events import CloudEvent, EventType
 
 Reaction = Callable[[CloudEvent, Journal, Ids], Awaitable[None]]
@@ -28,4 +28,9 @@ async def _react(react: Reaction, event: CloudEvent, *, journal: Journal, ids: I
 
 SUBSCRIBERS: tuple[Subscriber, ...] = (
     Subscriber(blog_linking.NAME, frozenset({EventType.JOB_COMPLETED.value}), blog_linking.link),
+    Subscriber(
+        draft_promotion.NAME,
+        frozenset({EventType.JOB_COMPLETED.value}),
+        draft_promotion.promote_draft,
+    ),
 )

@@ -1,5 +1,13 @@
 """Every table of the product (SQLModel). `…Row` is the shape in memory, its subclass the table."""
 
+from schemas.tables.batches import (
+    Batch,
+    BatchRow,
+    DecidedBy,
+    Decision,
+    Promotion,
+    PromotionRow,
+)
 from schemas.tables.calls import OPEN_CALLS, CallState, ProviderCall, ProviderCallRow
 from schemas.tables.dispatch import Dispatch, DispatchRow
 from schemas.tables.events import (
@@ -21,6 +29,8 @@ TABLES: dict[type[Row], type[Row]] = {
     # The order in which rows are locked and written: parents before children, jobs first.
     JobRow: Job,
     ProviderCallRow: ProviderCall,
+    PromotionRow: Promotion,
+    BatchRow: Batch,
     BlogRow: Blog,
     BlogSlotRow: BlogSlot,
     ImageRow: Image,
@@ -34,6 +44,8 @@ TABLES: dict[type[Row], type[Row]] = {
 __all__ = [
     "OPEN_CALLS",
     "TABLES",
+    "Batch",
+    "BatchRow",
     "Blog",
     "BlogRow",
     "BlogSlot",
@@ -41,6 +53,8 @@ __all__ = [
     "CallState",
     "DeadLetter",
     "DeadLetterRow",
+    "DecidedBy",
+    "Decision",
     "Dispatch",
     "DispatchRow",
     "Event",
@@ -55,6 +69,8 @@ __all__ = [
     "JobRow",
     "Lineage",
     "Outbox",
+    "Promotion",
+    "PromotionRow",
     "ProviderCall",
     "ProviderCallRow",
     "Row",

@@ -80,6 +80,7 @@ class Job(JobRow, table=True):
         partial_index("jobs_open", "id", where="ended_at IS NULL"),
         sa.Index("jobs_by_tenant", "tenant", "id"),
         partial_index("jobs_by_blog", "tenant", "blog_id", where="blog_id IS NOT NULL"),
+        partial_index("jobs_by_batch", "batch_id", where="batch_id IS NOT NULL"),
         # A page has room for a new version of each of its rows: a group moves neighbours together.
         {"postgresql_with": {"fillfactor": "45"}},
     )

@@ -40,6 +40,8 @@ class BlogRow(Row):
     blog_id: str = Field(primary_key=True)
     # The highest inline position given so far; the next one is allocated under this row's lock.
     last_inline: int = 0
+    # Whether a draft was ever asked for: if none was, a final has none to look for.
+    has_drafts: bool = False
     deleted_at: datetime | None = None
 
 

@@ -100,6 +100,8 @@ async def test_the_documents_request_gets_the_documents_replies(painting: Here) 
     assert created == DOCUMENT_CREATED | {
         "job_id": created["job_id"],
         "warnings": created["warnings"],
+        "draft_job_id": None,
+        "strategy": None,
     }
     assert UUID(created["job_id"]).version == 7
     assert reply.headers["location"] == f"{JOBS}/{created['job_id']}"

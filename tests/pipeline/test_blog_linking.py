@@ -180,4 +180,4 @@ async def test_two_hundred_racing_pictures_without_a_position_get_one_each(
 
 
 def test_the_name_of_a_subscriber_never_changes() -> None:
-    assert [subscriber.name for subscriber in SUBSCRIBERS] == ["blog-linking"]
+    assert [subscriber.name for subscriber in SUBSCRIBERS] == ["blog-linking", "draft-promotion"]

@@ -1,0 +1,196 @@
+"""Take a batch: all of its jobs, their places, the batch itself and the reply in one commit.
+
+Either every picture is accepted or none is, so that nobody has to find out which half of a post
+was taken.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.ports import Ids
+from pipeline.errors import InvalidBatch, PipelineError
+from pipeline.final import WANTED, resolved_strategy
+from pipeline.idempotency import first_reply, kept_key, kept_reply
+from pipeline.journal import Journal
+from pipeline.move import job_event
+from pipeline.new_job import blog_keys, chosen_provider, new_job, take_places
+from pipeline.providers import Providers
+from pipeline.tally import OPEN, batch_event
+from schemas.events import EventType
+from schemas.replies import BatchImageGenerationResponse
+from schemas.requests import (
+    BatchImageGenerationRequest,
+    ImageGenerationRequest,
+    Quality,
+    Workflow,
+)
+from schemas.step import Look, RowKey, Step, Writes
+from schemas.tables import BatchRow
+from states.table import State
+
+ROUTE = "batch-generate"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedBatch:
+    """The reply, and whether it is the repetition of an earlier one."""
+
+    reply: BatchImageGenerationResponse
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """One picture of the batch: the request of its first job, and what its final is to be."""
+
+    request: ImageGenerationRequest
+    provider: str
+    warnings: Sequence[str]
+    final: Mapping[str, Any] | None
+
+
+async def submit_batch(
+    request: BatchImageGenerationRequest,
+    *,
+    tenant: str,
+    idempotency_key: str | None,
+    most_images: int,
+    journal: Journal,
+    ids: Ids,
+    providers: Providers,
+    estimate: Callable[[Sequence[Quality]], int],
+) -> AcceptedBatch:
+    """Store the batch and all of its jobs; durable when this returns, and nothing is otherwise.
+
+    Raises `InvalidBatch`, which names every bad entry by its index, and `BlogDeleted`. With
+    *idempotency_key* the same batch is answered with the first reply.
+    """
+    images = _images(request, most_images, providers)
+    now = journal.now()
+    batch_id = ids.new()
+    jobs = [
+        new_job(
+            image.request,
+            tenant=tenant,
+            job_id=ids.new(),
+            now=now,
+            seed=image.request.seed or ids.seed(),
+            provider=image.provider,
+            warnings=image.warnings,
+            batch_id=batch_id,
+            **({WANTED: image.final} if image.final is not None else {}),
+        )
+        for image in images
+    ]
+    drafts = sum(job.is_draft for job in jobs)
+    batch = BatchRow.of(
+        id=batch_id,
+        tenant=tenant,
+        version=1,
+        workflow=request.workflow,
+        approval=request.approval,
+        final_quality=request.final_quality.value,
+        blog_id=request.blog_id,
+        blog_job_id=request.blog_job_id,
+        created_at=now,
+        **{"drafts": drafts, "finals": len(jobs) - drafts, OPEN: len(jobs)},
+    )
+    reply = BatchImageGenerationResponse(
+        batch_id=batch_id,
+        job_ids=[job.id for job in jobs],
+        status=State.QUEUED,
+        total_images=len(jobs),
+        estimated_completion_time=estimate([Quality(job.quality) for job in jobs]),
+        warnings=_said_once(warning for job in jobs for warning in job.warnings),
+    )
+    kept = (
+        kept_reply(request, reply, tenant=tenant, route=ROUTE, key=idempotency_key, now=now)
+        if idempotency_key is not None
+        else None
+    )
+    event_ids = [ids.new() for _ in jobs]
+
+    def decide(look: Look, writes: Writes) -> AcceptedBatch:
+        if kept is not None:
+            first = first_reply(look, kept, BatchImageGenerationResponse)
+            if first is not None:
+                return AcceptedBatch(first, replayed=True)
+            writes.insert(kept, *kept_key(kept).key)
+        writes.insert(batch, batch.id)
+        writes.insert(batch_event(batch, EventType.BATCH_CREATED, at=now))
+        for job, event_id in zip(take_places(look, writes, jobs), event_ids, strict=True):
+            writes.insert(job, job.id)
+            writes.insert(job_event(job, at=now, event_id=event_id))
+        return AcceptedBatch(reply, replayed=False)
+
+    keys: tuple[RowKey, ...] = (kept_key(kept),) if kept is not None else ()
+    return await journal.record(Step("submit_batch", decide, keys, blog_keys(jobs), creates=True))
+
+
+def _images(
+    request: BatchImageGenerationRequest, most_images: int, providers: Providers
+) -> list[_Image]:
+    """Every entry as it will be asked for; raises `InvalidBatch` with all that is wrong."""
+    if len(request.images) > most_images:
+        message = f"it has {len(request.images)} entries; at most {most_images} are allowed"
+        raise InvalidBatch([{"field": "images", "message": f"{message}; divide the batch"}])
+    images: list[_Image] = []
+    errors: list[dict[str, str]] = []
+    for index, image in enumerate(request.images):
+        found = _conflicts(image, request)
+        try:
+            if not found:
+                images.append(_image(image, request, providers))
+        except PipelineError as exc:
+            found = {exc.facts["field"]: str(exc).removesuffix(" Nothing was stored.")}
+        errors += [
+            {"field": f"images.{index}.{name}", "message": message}
+            for name, message in found.items()
+        ]
+    if errors:
+        raise InvalidBatch(errors)
+    return images
+
+
+def _conflicts(image: ImageGenerationRequest, batch: BatchImageGenerationRequest) -> dict[str, str]:
+    """What an entry says against its batch: field and remedy."""
+    found = {}
+    finals_only = batch.workflow is Workflow.FINAL_ONLY
+    if finals_only and image.quality is Quality.DRAFT:
+        found["quality"] = (
+            "workflow final_only makes no drafts; name another quality, or use draft_then_final"
+        )
+    if None not in (image.blog_id, batch.blog_id) and image.blog_id != batch.blog_id:
+        found["blog_id"] = f"the batch is for blog {batch.blog_id!r}; give one of the two"
+    if image.draft_job_id is not None:
+        found["draft_job_id"] = (
+            "a batch makes its own drafts; promote this one, or use generate-async"
+        )
+    if finals_only and image.strategy is not None:
+        found["strategy"] = "workflow final_only has no drafts to make finals of; remove it"
+    return found
+
+
+def _image(
+    image: ImageGenerationRequest, batch: BatchImageGenerationRequest, providers: Providers
+) -> _Image:
+    provider, warnings = chosen_provider(image, providers)
+    own = image.quality if "quality" in image.model_fields_set else batch.final_quality
+    places = {
+        "blog_id": image.blog_id or batch.blog_id,
+        "blog_job_id": image.blog_job_id or batch.blog_job_id,
+    }
+    if batch.workflow is Workflow.FINAL_ONLY:
+        asked = image.model_copy(update=places | {"quality": own})
+        return _Image(asked, provider.name, warnings, None)
+    final = {
+        "quality": (batch.final_quality if own is Quality.DRAFT else own).value,
+        "strategy": resolved_strategy(image.strategy or batch.strategy, provider).value,
+    }
+    asked = image.model_copy(update=places | {"quality": Quality.DRAFT})
+    return _Image(asked, provider.name, warnings, final)
+
+
+def _said_once(warnings: Any) -> list[str]:
+    return list(dict.fromkeys(warnings))

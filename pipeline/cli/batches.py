@@ -1,0 +1,97 @@
+"""`limner batches`: look at a batch, cancel it, bring back what failed of it."""
+
+from uuid import UUID
+
+from rich.table import Table
+
+from pipeline.cli.output import Output, clean, facts
+from pipeline.cli.reach import Place
+from pipeline.cli.start import WrongUsage
+from schemas.replies import BatchStatusResponse, ImageJobStatusResponse
+
+
+async def run_show(place: Place, out: Output, *, batch_id: str) -> int:
+    wanted = _parsed(batch_id)
+    async with place.reached() as reached:
+        _show(out, await reached.client.batch(wanted))
+    return 0
+
+
+async def run_cancel(place: Place, out: Output, *, batch_id: str) -> int:
+    wanted = _parsed(batch_id)
+    async with place.reached() as reached:
+        _show(out, await reached.client.cancel_batch(wanted))
+    return 0
+
+
+async def run_retry(place: Place, out: Output, *, batch_id: str) -> int:
+    wanted = _parsed(batch_id)
+    async with place.reached() as reached:
+        answer = await reached.client.retry_batch(wanted)
+    if out.as_json:
+        out.document(answer)
+        return 0
+    for job_id in answer.retried_job_ids:
+        out.line(job_id)
+    out.note(f"{len(answer.retried_job_ids)} failed jobs were brought back.")
+    return 0
+
+
+def _parsed(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise WrongUsage(
+            f"{text!r} is no batch id; it is the batch_id of the reply that accepted the batch"
+        ) from None
+
+
+def _show(out: Output, batch: BatchStatusResponse) -> None:
+    if out.as_json:
+        out.document(batch)
+        return
+    pairs = _facts(batch)
+    rows = [
+        (
+            _job(picture.draft),
+            picture.decision or "-",
+            _job(picture.final),
+        )
+        for picture in batch.images
+    ]
+    if out.for_person:
+        out.person(facts(pairs))
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("draft", "decision", "final"):
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        out.person(table)
+        return
+    for name, value in pairs:
+        if value is not None:
+            out.line(f"{name}: {clean(value)}")
+    for row in rows:
+        out.line(*row)
+
+
+def _facts(batch: BatchStatusResponse) -> list[tuple[str, object]]:
+    counts = ", ".join(f"{number} {state}" for state, number in batch.counts.items() if number)
+    owed = f"{batch.jobs_owed} jobs, {batch.promotions_owed} promotions"
+    estimate = batch.estimated_cost
+    return [
+        ("batch", batch.batch_id),
+        ("status", batch.status),
+        ("blog", batch.blog_id),
+        ("workflow", f"{batch.workflow}, approval {batch.approval}"),
+        ("jobs", counts),
+        ("owed", owed if batch.completed_at is None else None),
+        ("waiting for approval", len(batch.waiting_for_approval) or None),
+        ("cost", f"${batch.cost}"),
+        ("possible cost", f"${batch.uncertain_cost}" if batch.uncertain_cost else None),
+        ("expected cost", f"${estimate}" if estimate not in (None, batch.cost) else None),
+    ]
+
+
+def _job(job: ImageJobStatusResponse | None) -> str:
+    return f"{job.job_id} {job.status}" if job is not None else "-"

@@ -1,0 +1,116 @@
+"""The final of a draft: the same picture again, better; what is not asked for anew is the draft's.
+
+One function makes it, whoever asks for it, so that place, seed, texts and strategy are always kept
+in the same way.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from adapters.ports import ImageProvider
+from pipeline.errors import DraftNotUsable, UnknownStrategy
+from pipeline.new_job import chosen_provider, new_job
+from pipeline.providers import Providers
+from schemas.requests import ImageGenerationRequest, Quality, Strategy
+from schemas.tables import JobRow
+from states.table import State
+
+# What a final takes of its draft's request, where its own does not say otherwise.
+INHERITED = (
+    "prompt",
+    "negative_prompt",
+    "provider",
+    "style",
+    "aspect_ratio",
+    "alt_text",
+    "caption",
+)
+# In a draft's request: what its batch wants of the final.
+WANTED = "final"
+DEFAULT_QUALITY = Quality.HIGH
+
+
+def check_draft(draft: JobRow) -> None:
+    """Raise `DraftNotUsable` for what has no final. A completed draft stays one for ever."""
+    if not draft.is_draft:
+        raise DraftNotUsable(draft.id, f"it is a {draft.quality} picture, not a draft")
+    if draft.state is not State.COMPLETED:
+        raise DraftNotUsable(draft.id, f"it is {draft.state.value}, not completed")
+
+
+def asked_final(
+    draft: JobRow,
+    asked: Mapping[str, Any],
+    *,
+    job_id: UUID,
+    now: datetime,
+    providers: Providers,
+) -> JobRow:
+    """The final that *asked* (fields of a request, only those that were given) makes of *draft*.
+
+    Raises `UnknownProvider`, `UnknownStyle`, `UnknownStrategy`.
+    """
+    request = _request(draft, asked)
+    if request.provider is None:  # the draft's painter, whatever the default is by now
+        request = request.model_copy(update={"provider": draft.provider})
+    provider, warnings = chosen_provider(request, providers)
+    strategy = resolved_strategy(request.strategy or _wanted(draft, "strategy"), provider)
+    return _final(draft, request, provider.name, strategy, warnings, job_id, now)
+
+
+def owed_final(draft: JobRow, *, job_id: UUID, now: datetime) -> JobRow:
+    """The final that the draft's batch asked for when it was accepted."""
+    request = _request(draft, {})
+    return _final(draft, request, draft.provider, _wanted(draft, "strategy"), [], job_id, now)
+
+
+def resolved_strategy(wanted: str | None, provider: ImageProvider) -> Strategy:
+    """*wanted*, or the best that *provider* has."""
+    if wanted is None:
+        return provider.strategies[0]
+    if wanted not in provider.strategies:
+        raise UnknownStrategy(wanted, provider.name, [known.value for known in provider.strategies])
+    return Strategy(wanted)
+
+
+def _wanted(draft: JobRow, name: str) -> Any:
+    return draft.request.get(WANTED, {}).get(name)
+
+
+def _request(draft: JobRow, asked: Mapping[str, Any]) -> ImageGenerationRequest:
+    own = {name: draft.request[name] for name in INHERITED if name in draft.request}
+    places = {
+        "blog_id": draft.blog_id,
+        "blog_job_id": draft.blog_job_id,
+        "role": draft.role,
+        "position": draft.position,
+        "quality": _wanted(draft, "quality") or DEFAULT_QUALITY,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    return ImageGenerationRequest.model_validate(own | places | given | {"draft_job_id": draft.id})
+
+
+def _final(
+    draft: JobRow,
+    request: ImageGenerationRequest,
+    provider: str,
+    strategy: str | None,
+    warnings: list[str],
+    job_id: UUID,
+    now: datetime,
+) -> JobRow:
+    assert draft.result is not None
+    return new_job(
+        request,
+        tenant=draft.tenant,
+        job_id=job_id,
+        now=now,
+        seed=draft.request["seed"],
+        provider=provider,
+        warnings=warnings,
+        batch_id=draft.batch_id,
+        strategy=strategy or Strategy.REGENERATE.value,
+        source_image_id=draft.result["image_ids"][0],
+    )

@@ -1,0 +1,115 @@
+"""The row of a job that was just asked for, and its places in blog posts."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from adapters.ports import ImageProvider
+from pipeline.errors import BlogDeleted, UnknownStyle
+from pipeline.move import first_wake
+from pipeline.providers import Providers
+from schemas.prices import DOCUMENT_MODELS
+from schemas.requests import ImageGenerationRequest, Quality, Role
+from schemas.step import Look, RowKey, Writes
+from schemas.tables import BlogRow, JobRow
+from states.table import INITIAL
+
+# What is not stored as it was asked for: times become columns, a strategy is resolved first.
+RESOLVED = {"not_before", "deadline_seconds", "strategy"}
+
+
+def chosen_provider(
+    request: ImageGenerationRequest, providers: Providers
+) -> tuple[ImageProvider, list[str]]:
+    """Who paints *request*, and what its caller should be warned of."""
+    provider, warnings = providers.choose(request.provider)
+    if request.style is not None and request.style not in provider.styles:
+        raise UnknownStyle(request.style, provider.name, sorted(provider.styles))
+    return provider, warnings
+
+
+def new_job(
+    request: ImageGenerationRequest,
+    *,
+    tenant: str,
+    job_id: UUID,
+    now: datetime,
+    seed: int,
+    provider: str,
+    warnings: Sequence[str] = (),
+    batch_id: UUID | None = None,
+    **resolved: Any,
+) -> JobRow:
+    """A queued job for *request*. *resolved* is kept with what was asked for."""
+    asked: dict[str, Any] = request.model_dump(mode="json", exclude_none=True, exclude=RESOLVED)
+    deadline_at = (
+        now + timedelta(seconds=request.deadline_seconds) if request.deadline_seconds else None
+    )
+    # The seed is chosen now, so that whoever paints this job again paints the same picture.
+    asked |= {"seed": seed, "requested_model": DOCUMENT_MODELS[request.quality], **resolved}
+    return JobRow.of(
+        id=job_id,
+        tenant=tenant,
+        kind="generate",
+        state=INITIAL,
+        version=1,
+        wake_at=first_wake(now, request.not_before, deadline_at),
+        not_before=request.not_before,
+        deadline_at=deadline_at,
+        stage=INITIAL,
+        quality=request.quality.value,
+        is_draft=request.quality is Quality.DRAFT,
+        provider=provider,
+        request=asked,
+        warnings=list(warnings),
+        blog_id=request.blog_id,
+        blog_job_id=request.blog_job_id,
+        batch_id=batch_id,
+        role=request.role.value if request.role else None,
+        position=request.position,
+        draft_job_id=request.draft_job_id,
+        created_at=now,
+        queued_at=now,
+    )
+
+
+def blog_keys(jobs: Iterable[JobRow]) -> tuple[RowKey, ...]:
+    """The blogs of *jobs*, which the step that creates them names as shared."""
+    blogs = {(job.tenant, job.blog_id) for job in jobs if job.blog_id is not None}
+    return tuple(RowKey(BlogRow, blog) for blog in sorted(blogs))
+
+
+def take_places(look: Look, writes: Writes, jobs: Sequence[JobRow]) -> list[JobRow]:
+    """Give each of *jobs* its place; inline pictures get the next free positions of their blog.
+
+    Raises `BlogDeleted`. Each blog's row is written once, and only where it changes.
+    """
+    blogs: dict[tuple[Any, ...], BlogRow] = {}
+    for _, key in blog_keys(jobs):
+        blog = look.get(BlogRow, *key)
+        if blog is not None and blog.deleted_at is not None:
+            raise BlogDeleted(blog.blog_id)
+        blogs[key] = blog or BlogRow.of(tenant=key[0], blog_id=key[1])
+    placed = [_placed(job, blogs) for job in jobs]
+    for key, blog in blogs.items():
+        before = look.get(BlogRow, *key)
+        if before is None:
+            writes.insert(blog, *key)
+        elif blog is not before:
+            writes.update(blog, *key)
+    return placed
+
+
+def _placed(job: JobRow, blogs: dict[tuple[Any, ...], BlogRow]) -> JobRow:
+    if job.blog_id is None:
+        return job
+    blog = blogs[job.tenant, job.blog_id]
+    role = job.role or Role.INLINE.value
+    inline = role == Role.INLINE.value
+    position = job.position or (blog.last_inline + 1 if inline else 1)
+    last = max(blog.last_inline, position) if inline else blog.last_inline
+    has_drafts = blog.has_drafts or job.is_draft
+    if (last, has_drafts) != (blog.last_inline, blog.has_drafts):
+        blogs[job.tenant, job.blog_id] = blog.changed(last_inline=last, has_drafts=has_drafts)
+    return job.changed(role=role, position=position)

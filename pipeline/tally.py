@@ -1,0 +1,183 @@
+"""Keep the numbers of a batch, in the commits that move its jobs and decide its drafts.
+
+Without it nobody could say that a batch is done: the last two jobs to end may do so at the same
+moment in two processes. The batch's row is locked by each such commit, so one of them is the last.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID, uuid5
+
+from pipeline.journal import Journal
+from schemas.events import EventType, StreamKind, data_json
+from schemas.step import Look, Lost, RowKey, Step, Writes
+from schemas.tables import BatchRow, EventRow, JobRow
+from states.table import TERMINAL, State
+
+T = TypeVar("T")
+
+OPEN = "open"
+# The batch's column in which a job of a state is counted.
+COUNTED_AS: Mapping[State, str] = {
+    state: state.value if state in TERMINAL else OPEN for state in State
+}
+COUNTS = (
+    "drafts", "finals", OPEN, "completed", "failed", "cancelled",
+    "undecided", "approved", "rejected", "blocked",
+)  # fmt: skip
+
+
+class BatchUnnamed(Lost):
+    """The step moves jobs of batches that it did not name. *batch_ids* are to be named."""
+
+    def __init__(self, batch_ids: Iterable[UUID]) -> None:
+        self.batch_ids = tuple(batch_ids)
+        super().__init__(f"batches were not named: {', '.join(map(str, self.batch_ids))}")
+
+
+@dataclass(slots=True)
+class TalliedWrites(Writes):
+    """The writes of a step whose moves are counted (`record_moves`)."""
+
+    @classmethod
+    def over(cls, writes: Writes) -> "TalliedWrites":
+        """The same lists: what is written here is written there."""
+        return cls(*(getattr(writes, name) for name in _FIELDS))
+
+
+_FIELDS = tuple(field.name for field in fields(Writes))
+
+
+def batch_key(batch_id: UUID) -> RowKey:
+    return RowKey(BatchRow, (batch_id,))
+
+
+def batch_keys(job: JobRow) -> tuple[RowKey, ...]:
+    """What a step that moves *job* names besides it: its batch, if it has one. Always shared."""
+    return (batch_key(job.batch_id),) if job.batch_id is not None else ()
+
+
+async def record_moves(journal: Journal, step: Step[T], *, cancels: UUID | None = None) -> T:
+    """Record a step that may move jobs, and count in its commit what it moves.
+
+    Unless it loses, it also cancels the batch *cancels*, which it names.
+
+    A step that knew the job only by its id loses when that job's batch has to be counted, and is
+    recorded once more with the batch named: jobs without a batch never pay for it.
+    """
+    tallied = _tallied(step, journal.now(), cancels)
+    while True:
+        try:
+            return await journal.record(tallied)
+        except BatchUnnamed as exc:
+            keys = tuple(batch_key(batch_id) for batch_id in exc.batch_ids)
+            tallied = replace(tallied, shared=(*tallied.shared, *keys))
+
+
+def _tallied(step: Step[T], at: datetime, cancels: UUID | None) -> Step[T]:
+    def decide(look: Look, writes: Writes) -> T:
+        mine = TalliedWrites.over(writes)
+        answer = step.decide(look, mine)
+        _count_moves(look, mine, at, cancels)
+        return answer
+
+    return replace(step, decide=decide)
+
+
+def check_tallied(writes: Writes, before: JobRow, after: State) -> None:
+    """Refuse a move that would change what a batch owes while nobody counts it: a defect."""
+    if (
+        before.batch_id is not None
+        and COUNTED_AS[before.state] != COUNTED_AS[after]
+        and not isinstance(writes, TalliedWrites)
+    ):
+        raise TypeError("a step that moves a batch's job is recorded by record_moves")
+
+
+def _count_moves(look: Look, writes: Writes, at: datetime, cancels: UUID | None) -> None:
+    changes: dict[UUID, Counter[str]] = {} if cancels is None else {cancels: Counter()}
+    last = {key: row for key, row in writes.updates if isinstance(row, JobRow) and row.batch_id}
+    for key, after in last.items():
+        assert isinstance(after, JobRow)
+        assert after.batch_id is not None
+        before = look.get(JobRow, *key.key)
+        if before is None or COUNTED_AS[before.state] == COUNTED_AS[after.state]:
+            continue
+        change = changes.setdefault(after.batch_id, Counter())
+        change[COUNTED_AS[before.state]] -= 1
+        change[COUNTED_AS[after.state]] += 1
+        if after.is_draft and after.state is State.COMPLETED:
+            change["undecided"] += 1
+    unnamed = [batch_id for batch_id in changes if not _named(look, batch_id)]
+    if unnamed:
+        raise BatchUnnamed(unnamed)
+    for batch_id, change in changes.items():
+        count(look, writes, batch_id, change, at=at, cancelled=batch_id == cancels)
+
+
+def _named(look: Look, batch_id: UUID) -> bool:
+    try:
+        look.get(BatchRow, batch_id)
+    except LookupError:
+        return False
+    return True
+
+
+def count(
+    look: Look,
+    writes: Writes,
+    batch_id: UUID,
+    change: Mapping[str, int],
+    *,
+    at: datetime,
+    cancelled: bool = False,
+) -> None:
+    """Add *change* to a batch's numbers; tell when it comes to owe nothing, and when it does again.
+
+    What a batch owes decides its version: `completed` is written once for each time that it came
+    to owe nothing. *cancelled* ends it, whatever it was promised; its jobs' moves are in *change*.
+    """
+    batch = look.get(BatchRow, batch_id)
+    if batch is None:
+        return  # a job never waits for the numbers of its batch
+    cancelled = cancelled and batch.cancelled_at is None
+    if not cancelled and not any(change.values()):
+        return
+    numbers = {name: getattr(batch, name) + by for name, by in change.items()}
+    after = batch.changed(**numbers, **({"cancelled_at": at} if cancelled else {}))
+    ended, reopened = after.owed == 0 and batch.owed > 0, after.owed > 0 and batch.owed == 0
+    if ended or reopened or cancelled:
+        after = after.changed(version=batch.version + 1, ended_at=at if after.owed == 0 else None)
+        kind = EventType.BATCH_REOPENED if reopened else EventType.BATCH_COMPLETED
+        writes.insert(batch_event(after, kind, at=at))
+    writes.update(after, batch_id)
+
+
+def batch_event(batch: BatchRow, kind: EventType, *, at: datetime) -> EventRow:
+    """The event of the batch's present version; its id follows from the version."""
+    data = {
+        "batch_id": str(batch.id),
+        "blog_id": batch.blog_id,
+        "blog_job_id": batch.blog_job_id,
+        "workflow": batch.workflow,
+        "approval": batch.approval,
+        "final_quality": batch.final_quality,
+        "cancelled": batch.cancelled_at is not None,
+        "owed": batch.owed,
+        "counts": {name: getattr(batch, name) for name in COUNTS},
+    }
+    return EventRow.of(
+        stream_kind=StreamKind.BATCH,
+        stream_id=str(batch.id),
+        seq=batch.version,
+        event_id=uuid5(batch.id, str(batch.version)),
+        tenant=batch.tenant,
+        type=kind,
+        blog_id=batch.blog_id,
+        batch_id=batch.id,
+        data=data_json(data),
+        occurred_at=at,
+    )
