@@ -27,8 +27,11 @@ class EventType(StrEnum):
     JOB_FAILED = "image.job.failed"
     JOB_CANCELLED = "image.job.cancelled"
     DRAFT_APPROVED = "image.draft.approved"
+    SLOT_CANDIDATE_ADDED = "blog.image.candidate_added"
     SLOT_LINKED = "blog.image.linked"
     SLOT_REPLACED = "blog.image.replaced"
+    SLOT_UPDATED = "blog.image.updated"
+    SLOT_UNLINKED = "blog.image.unlinked"
 
 
 class CloudEvent(BaseModel):
