@@ -210,7 +210,8 @@ class SlotResponse(BaseModel):
     caption: str | None
     focal_point: FocalPoint | None
     srcset: str | None
-    """For `<img srcset>`: the WebP variants and the original, with their widths."""
+    """For `<img srcset>`, beside `url` as `src`: WebP in three widths, and the original where it is
+    wider than all of them (two sources of one width are not allowed)."""
     variants: list[ImageVariantResponse]
     preview: PreviewResponse | None
     """The newest draft that was requested after what stands here; null where there is none."""
