@@ -167,6 +167,17 @@ class DraftNotUsable(PipelineError):
         )
 
 
+class NotApprovable(PipelineError):
+    status, code, title = 409, "not_approvable", "There is nothing to approve"
+
+    def __init__(self, job_id: UUID, reason: str) -> None:
+        super().__init__(
+            f"Job {job_id} cannot be approved or rejected: {reason}. No link was made. Name a"
+            " completed draft.",
+            job_id=str(job_id),
+        )
+
+
 class BlogDeleted(PipelineError):
     status, code, title = 409, "blog_deleted", "The blog was deleted"
 
