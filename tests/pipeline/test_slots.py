@@ -391,7 +391,7 @@ async def test_a_final_that_was_requested_before_a_rollback_stays_a_candidate(
     assert await kinds(world) == ["linked", "candidate_added"]
 
 
-async def test_an_unlinked_place_is_empty_until_a_later_request(world: World) -> None:
+async def test_an_unlinked_place_stays_empty_whatever_is_replayed(world: World) -> None:
     first, event = await completed(world)
     await link(event, world.journal, world.worker.ids)
     await empty(world)
@@ -400,6 +400,21 @@ async def test_an_unlinked_place_is_empty_until_a_later_request(world: World) ->
     found = await hero(world)
     assert (found.image_id, found.url, found.preview, found.version) == (None, None, None, 2)
     assert [one.job_id for one in found.candidates] == [first]
+
+
+async def test_a_draft_from_before_an_unlinking_is_no_preview_any_more(world: World) -> None:
+    await linked(world, quality="draft")
+    await empty(world)
+    assert (await hero(world)).preview is None
+    later = await linked(world, quality="draft", position=1)
+    preview = (await hero(world)).preview
+    assert preview is not None
+    assert preview.job_id == later
+
+
+async def test_an_unlinked_place_is_filled_by_a_later_request(world: World) -> None:
+    await linked(world)
+    await empty(world)
     await linked(world, position=1)
     assert await kinds(world) == ["linked", "unlinked", "linked"]
 

@@ -44,6 +44,7 @@ def test_the_preview_is_the_newest_draft_that_was_requested_after_what_stands_th
     assert preview_of(offered, final(LATE), None) == draft(LATEST)
     assert preview_of([draft(EARLY), final(LATE)], final(LATE), None) is None
     assert preview_of(offered, None, LATEST) is None
+    assert preview_of(offered, None, EARLY) == draft(LATEST)
     assert preview_of([], None, None) is None
 
 
