@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx2
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.cli.start import CommandFailed
 from schemas.replies import (
+    BlogCostsResponse,
+    BlogImagesResponse,
     CreateImageJobResponse,
     DispatchResponse,
     HealthResponse,
@@ -21,6 +24,7 @@ from schemas.replies import (
 M = TypeVar("M", bound=BaseModel)
 
 JOBS = "/api/v1/images/jobs"
+BLOGS = "/api/v1/blogs"
 PROBLEM_TYPE = "application/problem+json"
 CONNECT_SECONDS = 5.0
 REPLY_SECONDS = 30.0
@@ -98,6 +102,12 @@ class Client:
 
     async def retry(self, job_id: UUID) -> ImageJobStatusResponse:
         return await self._call(ImageJobStatusResponse, "POST", f"{JOBS}/{job_id}/retry")
+
+    async def blog_images(self, blog_id: str) -> BlogImagesResponse:
+        return await self._call(BlogImagesResponse, "GET", f"{BLOGS}/{quote(blog_id)}/images")
+
+    async def blog_costs(self, blog_id: str) -> BlogCostsResponse:
+        return await self._call(BlogCostsResponse, "GET", f"{BLOGS}/{quote(blog_id)}/costs")
 
     async def dispatch(self) -> DispatchResponse:
         return await self._call(DispatchResponse, "GET", "/api/v1/dispatch")
