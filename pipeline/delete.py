@@ -24,7 +24,10 @@ CANCELLED_AT_ONCE = 200
 
 
 async def delete_image(image_id: UUID, *, tenant: str, journal: Journal, blobs: BlobStore) -> None:
-    """Delete a picture; one that stands in a post is a 409, an absent or deleted one a 404."""
+    """Delete a picture; one that stands in a post is a 409, an absent or deleted one a 404.
+
+    A mere candidate may be deleted: it is listed no more, and nothing rolls back to it.
+    """
     image = await journal.read(reads.image, tenant, image_id)
     job = await journal.read(reads.job, tenant, image.job_id) if image is not None else None
     if image is None or job is None:
@@ -37,16 +40,20 @@ async def delete_image(image_id: UUID, *, tenant: str, journal: Journal, blobs: 
         if current is None or current.tenant != tenant or current.deleted_at is not None:
             raise NoSuchImage(image_id)
         slot = look.get(BlogSlotRow, *slot_key) if slot_key else None
-        if slot is not None and slot.image_id == image_id:
+        blog = look.get(BlogRow, *slot_key[:2]) if slot_key else None
+        stands = slot is not None and slot.image_id == image_id
+        if slot is not None and stands and not (blog is not None and blog.deleted_at):
             place = f"{slot.role} {slot.position} of blog {slot.blog_id}"
             raise ImageInUse(image_id, place)
         writes.update(current.changed(deleted_at=now), image_id)
         return current
 
     keys = [RowKey(ImageRow, (image_id,))]
+    shared = []
     if slot_key is not None:
         keys.append(RowKey(BlogSlotRow, slot_key))
-    deleted = await journal.record(Step("delete_image", decide, tuple(keys)))
+        shared.append(RowKey(BlogRow, slot_key[:2]))
+    deleted = await journal.record(Step("delete_image", decide, tuple(keys), tuple(shared)))
     for key in (deleted.key, *(variant["key"] for variant in deleted.variants)):
         try:
             await blobs.delete(key)

@@ -96,8 +96,40 @@ class ImageInUse(PipelineError):
     def __init__(self, image_id: UUID, place: str) -> None:
         super().__init__(
             f"Picture {image_id} stands in {place}. Nothing was deleted. Let another picture take"
-            " its place first, or delete the blog.",
+            " its place first, unlink the place, or delete the blog.",
             image_id=str(image_id),
+            place=place,
+        )
+
+
+class NoSuchBlog(PipelineError):
+    status, code, title = 404, "no_such_blog", "There is no such blog"
+
+    def __init__(self, blog_id: str) -> None:
+        super().__init__(
+            f"No picture was ever requested for blog {blog_id}. Check the blog_id.",
+            blog_id=blog_id,
+        )
+
+
+class NoSuchSlot(PipelineError):
+    status, code, title = 404, "no_such_slot", "There is no such place in the blog"
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"No picture was ever offered to {place}. Nothing was changed. Take role and position"
+            " from the blog's images.",
+            place=place,
+        )
+
+
+class NoSuchCandidate(PipelineError):
+    status, code, title = 404, "no_such_candidate", "The place has no such candidate"
+
+    def __init__(self, place: str, named: UUID) -> None:
+        super().__init__(
+            f"{named} is no picture, and no job of a picture, that was offered to {place} and still"
+            " exists. Nothing was changed. Take it from the place's candidates.",
             place=place,
         )
 
@@ -145,6 +177,17 @@ class DraftNotUsable(PipelineError):
             " draft of yours that has no final yet.",
             field="draft_job_id",
             draft_job_id=str(draft_job_id),
+        )
+
+
+class NotApprovable(PipelineError):
+    status, code, title = 409, "not_approvable", "There is nothing to approve"
+
+    def __init__(self, job_id: UUID, reason: str) -> None:
+        super().__init__(
+            f"Job {job_id} cannot be approved or rejected: {reason}. No link was made. Name a"
+            " completed draft.",
+            job_id=str(job_id),
         )
 
 

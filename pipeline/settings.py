@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ImportString, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ImportString, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.failpoints import Armed
 from adapters.local.connect import LocalSettings
 from adapters.providers.sketch.provider import SketchSettings
 from adapters.store.database import unknown_database
+from pipeline.links import LEAST_SECRET_BYTES
 
 MAX_BODY_BYTES = 64 * 1024
 LOCAL_CONNECT = "adapters.local.connect.connect"
@@ -62,6 +63,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535)
     # How callers reach this service, when not under the address they called.
     public_url: str | None = None
+    # Signs approval links; another one voids all that were given. The local profile makes its own.
+    link_secret: SecretStr | None = Field(default=None, min_length=LEAST_SECRET_BYTES)
     # The tenant of every caller until there are keys that name one.
     tenant: str = "default"
     connect: ImportString[Callable[..., Any]] = Field(default=LOCAL_CONNECT, validate_default=True)

@@ -1,25 +1,22 @@
-"""Jobs and blogs as callers see them. Addresses of pictures are minted on read, never stored."""
+"""Jobs as callers see them. Addresses of pictures are minted on read, never stored."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from adapters.store import reads
-from pipeline.errors import BlogGone, NoSuchJob
+from pipeline.errors import NoSuchJob
 from pipeline.estimates import Estimates
 from pipeline.journal import Journal
 from schemas.replies import (
-    BlogImagesResponse,
     ImageJobStatusResponse,
     ImageResponse,
     ImageResultResponse,
     ImageVariantResponse,
     JobListResponse,
-    SlotResponse,
 )
 from schemas.requests import JobFilters, Quality, Role
-from schemas.tables import BlogSlotRow, Decision, ImageRow, JobRow
-from states.slots import Rank
+from schemas.tables import Decision, ImageRow, JobRow
 from states.table import TERMINAL, State
 
 # How far a job is when it enters a stage, in percent; while running it nears the next.
@@ -194,11 +191,11 @@ def _image(image: ImageRow, base_url: str) -> ImageResponse:
         content_type=image.content_type,
         size_bytes=image.size_bytes,
         sha256=image.sha256,
-        variants=_variants(image, base_url),
+        variants=image_variants(image, base_url),
     )
 
 
-def _variants(image: ImageRow, base_url: str) -> list[ImageVariantResponse]:
+def image_variants(image: ImageRow, base_url: str) -> list[ImageVariantResponse]:
     return [
         ImageVariantResponse(
             url=picture_url(base_url, image.id, variant["name"]),
@@ -213,41 +210,3 @@ def _variants(image: ImageRow, base_url: str) -> list[ImageVariantResponse]:
 def picture_url(base_url: str, image_id: UUID, variant: str | None = None) -> str:
     address = f"{base_url}/api/v1/images/{image_id}/content"
     return f"{address}/{variant}" if variant else address
-
-
-async def blog_images(
-    blog_id: str, *, tenant: str, journal: Journal, base_url: str
-) -> BlogImagesResponse:
-    """What stands in each place of a blog, in the order of role and position."""
-    blog = await journal.read(reads.blog, tenant, blog_id)
-    if blog is not None and blog.deleted_at is not None:
-        raise BlogGone(blog_id)
-    slots = await journal.read(reads.slots, tenant, blog_id)
-    ids = [slot.image_id for slot in slots if slot.image_id is not None]
-    images = await journal.read(reads.images, tenant, ids) if ids else []
-    by_id = {image.id: image for image in images}
-    return BlogImagesResponse(
-        blog_id=blog_id,
-        images=[
-            _slot(slot, by_id.get(slot.image_id) if slot.image_id else None, base_url)
-            for slot in slots
-        ],
-    )
-
-
-def _slot(slot: BlogSlotRow, image: ImageRow | None, base_url: str) -> SlotResponse:
-    return SlotResponse(
-        role=Role(slot.role),
-        position=slot.position,
-        image_id=slot.image_id,
-        job_id=slot.job_id,
-        is_draft=slot.rank == Rank.DRAFT,
-        url=picture_url(base_url, image.id) if image else None,
-        width=image.width if image else None,
-        height=image.height if image else None,
-        alt_text=slot.alt_text,
-        caption=slot.caption,
-        variants=_variants(image, base_url) if image else [],
-        version=slot.version,
-        updated_at=slot.updated_at,
-    )

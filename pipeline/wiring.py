@@ -54,6 +54,7 @@ class Limner:
     sweep: Sweep
     dispatching: Dispatching
     estimates: Estimates
+    link_secret: bytes = field(repr=False)
     # Set when the process must end although nobody asked it to (it lost its database's lock).
     must_stop: asyncio.Event = field(default_factory=asyncio.Event)
     ready: bool = False
@@ -133,7 +134,16 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
             task.add_done_callback(partial(_stop_without, must_stop))
 
         limner = Limner(
-            settings, worker, store, feed, sweep, dispatching, estimates, must_stop, ready=True
+            settings,
+            worker,
+            store,
+            feed,
+            sweep,
+            dispatching,
+            estimates,
+            link_secret=await _link_secret(settings, world),
+            must_stop=must_stop,
+            ready=True,
         )
         log.info("limner_started", database=store.describe(), home=str(settings.home))
         try:
@@ -213,6 +223,12 @@ async def _start_sending(
     queue.start()
     stack.push_async_callback(queue.drain, drain_seconds)
     return sweep
+
+
+async def _link_secret(settings: Settings, world: LocalWorld) -> bytes:
+    if settings.link_secret is not None:
+        return settings.link_secret.get_secret_value().encode()
+    return await world.link_secret()
 
 
 def _budgets(settings: Settings) -> TimeBudgets:

@@ -33,8 +33,11 @@ class EventType(StrEnum):
     BATCH_CREATED = "image.batch.created"
     BATCH_COMPLETED = "image.batch.completed"
     BATCH_REOPENED = "image.batch.reopened"
+    SLOT_CANDIDATE_ADDED = "blog.image.candidate_added"
     SLOT_LINKED = "blog.image.linked"
     SLOT_REPLACED = "blog.image.replaced"
+    SLOT_UPDATED = "blog.image.updated"
+    SLOT_UNLINKED = "blog.image.unlinked"
 
 
 class CloudEvent(BaseModel):

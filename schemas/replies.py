@@ -8,12 +8,20 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
-from schemas.requests import Approval, Quality, Role, Strategy, Workflow
+from schemas.requests import Approval, FocalPoint, Quality, Role, Strategy, Workflow
 from schemas.tables.batches import Decision
 from states.table import ImageJobStatus
 
 # JSON has no decimals; six places are kept exactly by a double at any price a picture has.
 Dollars = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
+
+
+def _plain(amount: Decimal) -> str:
+    return format(amount.normalize(), "f")
+
+
+# A sum, or a share of one: text, so that it stays exact however long it is.
+Exact = Annotated[Decimal, PlainSerializer(_plain, return_type=str, when_used="json")]
 
 
 class Problem(BaseModel):
@@ -217,20 +225,80 @@ class DispatchResponse(BaseModel):
     reason: str | None
 
 
+class PreviewResponse(BaseModel):
+    """The draft that shows what may come to stand in a place."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    image_id: UUID
+    job_id: UUID
+    url: str
+    width: int
+    height: int
+    srcset: str
+
+
+class CandidateResponse(BaseModel):
+    """A picture that was offered to a place and still exists."""
+
+    image_id: UUID
+    job_id: UUID
+    is_draft: bool
+    is_current: bool
+    url: str
+    width: int
+    height: int
+    alt_text: str | None
+    caption: str | None
+    offered_at: datetime
+
+
+class SlotHistoryEntry(BaseModel):
+    """One version of a place in which another picture, or none, came to stand there."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    version: int
+    change: str
+    """The event's type: `blog.image.linked`, `replaced` or `unlinked`."""
+    reason: str | None
+    """`rollback` where a person brought the picture back."""
+    image_id: UUID | None
+    job_id: UUID | None
+    url: str | None
+    """Null where none stood there, and where the picture was deleted since."""
+    at: datetime
+
+
 class SlotResponse(BaseModel):
-    """One place of a blog post and the picture that stands in it."""
+    """One place of a blog post: the picture that stands in it, and those that might."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     role: Role
     position: int
     image_id: UUID | None
+    """What stands here; null until a final does. The drafts before it are its preview."""
     job_id: UUID | None
     is_draft: bool
+    """True only where a person rolled back to a draft."""
     url: str | None
     width: int | None
     height: int | None
     alt_text: str | None
+    """As a person wrote it, else as it was requested."""
     caption: str | None
+    focal_point: FocalPoint | None
+    srcset: str | None
+    """For `<img srcset>`, beside `url` as `src`: WebP in three widths, and the original where it is
+    wider than all of them (two sources of one width are not allowed)."""
     variants: list[ImageVariantResponse]
+    preview: PreviewResponse | None
+    """The newest draft that was requested after what stands here; null where there is none."""
+    candidates: list[CandidateResponse]
+    """Whatever was offered, finals first, then the latest request first."""
+    history: list[SlotHistoryEntry]
+    """What stood here, the newest first."""
     version: int
     updated_at: datetime
 
@@ -238,6 +306,73 @@ class SlotResponse(BaseModel):
 class BlogImagesResponse(BaseModel):
     blog_id: str
     images: list[SlotResponse]
+
+
+class QualityCost(BaseModel):
+    """What the provider charged for one quality."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    quality: Quality
+    jobs: int
+    """Jobs for which the provider was asked and may have charged."""
+    spent: Exact
+    """US dollars that are known to be charged."""
+    possible: Exact
+    """US dollars that lost or open calls may have cost besides, by the price list."""
+    unknown_prices: int
+    """Calls that were, or may have been, charged at a price nobody knows; in neither sum."""
+
+
+class DraftSaving(BaseModel):
+    """What drafting first saved against painting each try as a final.
+
+    `share` = 1 - (drafts + finals) / (tries x mean final): n drafts at d and their final at f
+    cost n·d + f instead of n·f.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    tries: int
+    """Completed drafts."""
+    finals: int
+    """Completed finals of drafts."""
+    drafts_spent: Exact
+    finals_spent: Exact
+    all_final: Exact
+    """What the tries would have cost, each at the mean price of these finals."""
+    saved: Exact
+    """Negative where drafting cost more, as it does with one draft for each final."""
+    share: Exact | None
+    """Of `all_final`; null where that is zero."""
+
+
+class BlogCostsResponse(BaseModel):
+    """The reply of `GET /api/v1/blogs/{blog_id}/costs`. Money is text: exact US dollars."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    blog_id: str
+    currency: str = "USD"
+    drafts: int
+    """Completed drafts."""
+    finals: int
+    """Completed finals, with a draft or without."""
+    spent: Exact
+    possible: Exact
+    unknown_prices: int
+    by_quality: list[QualityCost]
+    saving: DraftSaving | None
+    """Null until a final of a draft is completed, and while a price that it needs is unknown."""
+
+
+class ApprovalLinksResponse(BaseModel):
+    """Two links that a mail or a chat can carry; whoever has one may use it, until it expires."""
+
+    job_id: UUID
+    approve_url: str
+    reject_url: str
+    expires_at: datetime
 
 
 class HealthResponse(BaseModel):

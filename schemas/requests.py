@@ -1,7 +1,7 @@
 """What callers may ask for. Unknown fields are refused, so that a typing error is never ignored."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import (
@@ -12,13 +12,17 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    model_validator,
 )
 
 from states.table import ImageJobStatus
 
 MAX_PROMPT_CHARACTERS = 10_000
 MAX_SEED = 4_294_967_294
+MAX_POSITION = 10_000
 MAX_DEADLINE_SECONDS = 30 * 86_400
+DEFAULT_LINK_SECONDS = 7 * 86_400
+MAX_LINK_SECONDS = 30 * 86_400
 
 
 class Quality(StrEnum):
@@ -126,7 +130,7 @@ class ImageGenerationRequest(BaseModel):
     """Your own id of the job that writes the post; given back unchanged."""
     role: Role | None = None
     """Which kind of place in the post: inline where it is not given."""
-    position: Annotated[int, Field(ge=1, le=10_000, strict=True)] | None = None
+    position: Annotated[int, Field(ge=1, le=MAX_POSITION, strict=True)] | None = None
     """Which place of that kind, from 1: the next free one where it is not given."""
     alt_text: Annotated[Text, StringConstraints(max_length=1_000)] | None = None
     caption: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
@@ -219,3 +223,55 @@ class JobFilters(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
     cursor: UUID | None = None
     """The `next_cursor` of the page before."""
+
+
+class FocalPoint(BaseModel):
+    """What must stay in sight when a picture is cropped."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    x: Annotated[float, Field(ge=0, le=1, strict=True)]
+    """0 is the left edge, 1 the right one."""
+    y: Annotated[float, Field(ge=0, le=1, strict=True)]
+    """0 is the upper edge, 1 the lower one."""
+
+
+class SlotUpdate(BaseModel):
+    """What a person says of a place of a post; it stays whichever picture stands there."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    alt_text: Annotated[Text, StringConstraints(max_length=1_000)] | None = None
+    """Empty for a picture that is decoration; null for what the request said."""
+    caption: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
+    focal_point: FocalPoint | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("name at least one of alt_text, caption and focal_point")
+        return self
+
+
+class RollbackRequest(BaseModel):
+    """Which earlier candidate is to stand in the place: name its picture or its job."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    image_id: UUID | None = None
+    job_id: UUID | None = None
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.image_id is None) == (self.job_id is None):
+            raise ValueError("name either image_id or job_id")
+        return self
+
+
+class ApprovalLinksRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    expires_in_seconds: Annotated[int, Field(ge=60, le=MAX_LINK_SECONDS, strict=True)] = (
+        DEFAULT_LINK_SECONDS
+    )
+    """7 days where it is not given, 30 days at most."""

@@ -155,6 +155,27 @@ def test_drafts_are_decided_about_and_batches_looked_at(service: Service) -> Non
     assert ask(service, "batches", "show", "mine").returncode == 2
 
 
+def test_a_blog_tells_what_its_places_show_and_what_they_cost(service: Service) -> None:
+    blog_id = f"shown-{uuid4().hex[:8]}"
+    draft = submitted(service, blog_id=blog_id, role="hero", alt_text="A [red]tower[/]")
+    where = f"stream_id = '{blog_id}/hero/1'"
+    service.until(lambda: service.count("events", where) == 1, "offered")
+    show, costs = ("blogs", "show", blog_id), ("blogs", "costs", blog_id)
+    role, position, shows, candidates, url = done_well(ask(service, *show)).strip().split("\t")
+    assert (role, position, shows, candidates) == ("hero", "1", "preview", "1")
+    assert httpx2.get(url).headers["content-type"] == "image/png"
+    (place,) = json.loads(done_well(ask(service, *show, "--json")))["images"]
+    assert (place["preview"]["job_id"], place["alt_text"]) == (draft, "A [red]tower[/]")
+    assert done_well(ask(service, *costs)).splitlines()[:2] == [
+        "spent: $0.002",
+        "draft: $0.002 (1 jobs)",
+    ]
+    assert json.loads(done_well(ask(service, *costs, "--json")))["spent"] == "0.002"
+    absent = ask(service, "blogs", "costs", "unheard-of")
+    assert (absent.returncode, absent.stdout) == (1, "")
+    assert ask(service, "blogs", "show", "a/b").returncode == 2
+
+
 def test_the_list_is_filtered_and_goes_on_after_its_cursor(service: Service) -> None:
     blog_id = f"list-{uuid4().hex[:8]}"
     ids = [submitted(service, blog_id=blog_id) for _ in range(3)]

@@ -224,12 +224,13 @@ def assert_nothing_was_generated_again(service: Service, witness: Witness) -> No
 
 
 def assert_every_slot_was_linked_once(service: Service, accepted: list[str]) -> None:
-    slots = service.rows("SELECT job_id, version, image_id IS NOT NULL FROM blog_slots")
-    assert sorted(str(UUID(job_id)) for job_id, *_ in slots) == sorted(accepted)
-    assert {tuple(rest) for _, *rest in slots} == {(1, 1)}
+    offered = service.rows("SELECT job_id FROM slot_candidates")
+    assert sorted(str(UUID(job_id)) for (job_id,) in offered) == sorted(accepted)
+    slots = service.rows("SELECT version FROM blog_slots")
+    assert slots == [(1,)] * JOBS
     events = service.rows("SELECT stream_id, type, seq FROM events WHERE stream_kind = 'slot'")
     assert len({stream_id for stream_id, *_ in events}) == len(events) == JOBS
-    assert {tuple(rest) for _, *rest in events} == {("blog.image.linked", 1)}
+    assert {tuple(rest) for _, *rest in events} == {("blog.image.candidate_added", 1)}
     completed = service.rows("SELECT event_id FROM events WHERE type = 'image.job.completed'")
     assert len(completed) == JOBS
     handled = service.rows("SELECT event_id FROM inbox WHERE subscriber = 'blog-linking'")

@@ -1,5 +1,6 @@
 """The local world: SQLite or PostgreSQL beside an in-process queue and bus, files on a disk."""
 
+import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from adapters.local.bus import LocalEventBus, Quarantine, Subscription
 from adapters.local.clock import SystemClock
 from adapters.local.ids import RandomIds, SystemEntropy
 from adapters.local.queue import LocalTaskQueue
+from adapters.local.secret import kept_secret
 from adapters.ports import TaskHandler
 
 
@@ -42,6 +44,10 @@ class LocalWorld:
 
     async def open_blobs(self) -> DiskBlobStore:
         return await DiskBlobStore.open(self._home / "pictures")
+
+    async def link_secret(self) -> bytes:
+        """The secret that signs links where none is set; it lies with the data."""
+        return await asyncio.to_thread(kept_secret, self._home / "link-secret")
 
     def open_queue(self, handler: TaskHandler) -> LocalTaskQueue:
         return LocalTaskQueue(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import NamedTuple, Self
 from uuid import UUID
 
@@ -26,6 +27,8 @@ from schemas.tables import (
     Outbox,
     Promotion,
     ProviderCall,
+    SlotCandidate,
+    SlotChange,
 )
 from states.table import State
 
@@ -185,6 +188,72 @@ def slots(session: Session, tenant: str, blog_id: str) -> Sequence[BlogSlot]:
         .where(BlogSlot.tenant == tenant, BlogSlot.blog_id == blog_id)
         .order_by(col(BlogSlot.role), col(BlogSlot.position))
     ).all()
+
+
+def slot_candidate(
+    session: Session, tenant: str, blog_id: str, *, image_id: UUID | None, job_id: UUID | None
+) -> SlotCandidate | None:
+    """The candidate that is this picture and of this job, as far as they are named."""
+    query = select(SlotCandidate).where(
+        SlotCandidate.tenant == tenant, SlotCandidate.blog_id == blog_id
+    )
+    if image_id is not None:
+        query = query.where(SlotCandidate.image_id == image_id)
+    if job_id is not None:
+        query = query.where(SlotCandidate.job_id == job_id)
+    return session.exec(query.order_by(col(SlotCandidate.seq).desc()).limit(1)).one_or_none()
+
+
+def slot_candidates(session: Session, tenant: str, blog_id: str) -> Sequence[SlotCandidate]:
+    """Whatever was offered to the blog's slots, the best standing first."""
+    return session.exec(
+        select(SlotCandidate)
+        .where(SlotCandidate.tenant == tenant, SlotCandidate.blog_id == blog_id)
+        .order_by(
+            col(SlotCandidate.rank).desc(),
+            col(SlotCandidate.job_id).desc(),
+            col(SlotCandidate.seq).desc(),
+        )
+    ).all()
+
+
+def slot_changes(session: Session, tenant: str, blog_id: str) -> Sequence[SlotChange]:
+    """What stood in the blog's slots, the newest first."""
+    return session.exec(
+        select(SlotChange)
+        .where(SlotChange.tenant == tenant, SlotChange.blog_id == blog_id)
+        .order_by(col(SlotChange.version).desc())
+    ).all()
+
+
+class Charge(NamedTuple):
+    """A call of the ledger, with what the cost of a blog needs of its job."""
+
+    job_id: UUID
+    quality: str
+    is_draft: bool
+    draft_job_id: UUID | None
+    job_state: State
+    call_state: CallState
+    amount: Decimal | None
+
+
+def charges_of_blog(session: Session, tenant: str, blog_id: str) -> Sequence[Charge]:
+    columns = (
+        Job.id,
+        Job.quality,
+        Job.is_draft,
+        Job.draft_job_id,
+        Job.state,
+        ProviderCall.state,
+        ProviderCall.amount,
+    )
+    rows = session.exec(
+        sa.select(*columns)  # type: ignore[call-overload]  # seven columns are too many for SQLModel's select
+        .join(ProviderCall, col(ProviderCall.job_id) == col(Job.id))
+        .where(Job.tenant == tenant, Job.blog_id == blog_id)
+    ).all()
+    return [Charge(*row) for row in rows]
 
 
 def call(session: Session, tenant: str, job_id: UUID, attempt: int) -> ProviderCall | None:

@@ -27,6 +27,8 @@ batches = typer.Typer(
     help="Look at batches, cancel them, bring back what failed.", no_args_is_help=True
 )
 app.add_typer(batches, name="batches")
+blogs = typer.Typer(help="Look at the pictures of a blog post.", no_args_is_help=True)
+app.add_typer(blogs, name="blogs")
 
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of the database and pictures [./.limner].")
@@ -49,6 +51,7 @@ Server = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a job.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a batch.")]
+BlogId = Annotated[str, typer.Argument(metavar="BLOG", help="The blog_id of the requests.")]
 
 
 @app.command()
@@ -269,6 +272,29 @@ def retry_batch(
     from pipeline.cli.reach import speak
 
     speak(partial(run_retry, batch_id=batch_id), server=server, home=home, as_json=as_json)
+
+
+@blogs.command("show")
+def show_blog(
+    blog_id: BlogId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """What stands in each place. Piped: role, position, final, draft, preview or empty, how many
+    candidates, address, divided by tabs."""
+    from pipeline.cli.blogs import run_show
+    from pipeline.cli.reach import speak
+
+    speak(partial(run_show, blog_id=blog_id), server=server, home=home, as_json=as_json)
+
+
+@blogs.command()
+def costs(
+    blog_id: BlogId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """What its pictures cost, and what drafting first has saved."""
+    from pipeline.cli.blogs import run_costs
+    from pipeline.cli.reach import speak
+
+    speak(partial(run_costs, blog_id=blog_id), server=server, home=home, as_json=as_json)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx2
@@ -12,6 +13,8 @@ from pipeline.cli.start import CommandFailed
 from schemas.replies import (
     BatchRetryResponse,
     BatchStatusResponse,
+    BlogCostsResponse,
+    BlogImagesResponse,
     CreateImageJobResponse,
     DispatchResponse,
     HealthResponse,
@@ -25,6 +28,7 @@ M = TypeVar("M", bound=BaseModel)
 
 JOBS = "/api/v1/images/jobs"
 BATCHES = "/api/v1/images/batches"
+BLOGS = "/api/v1/blogs"
 PROBLEM_TYPE = "application/problem+json"
 CONNECT_SECONDS = 5.0
 REPLY_SECONDS = 30.0
@@ -120,6 +124,12 @@ class Client:
 
     async def retry_batch(self, batch_id: UUID) -> BatchRetryResponse:
         return await self._call(BatchRetryResponse, "POST", f"{BATCHES}/{batch_id}/retry")
+
+    async def blog_images(self, blog_id: str) -> BlogImagesResponse:
+        return await self._call(BlogImagesResponse, "GET", f"{BLOGS}/{quote(blog_id)}/images")
+
+    async def blog_costs(self, blog_id: str) -> BlogCostsResponse:
+        return await self._call(BlogCostsResponse, "GET", f"{BLOGS}/{quote(blog_id)}/costs")
 
     async def dispatch(self) -> DispatchResponse:
         return await self._call(DispatchResponse, "GET", "/api/v1/dispatch")

@@ -1,16 +1,37 @@
-"""The pictures of a blog post, place by place."""
+"""The pictures of a blog post, place by place, and what they cost."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Depends, Path
 
+from pipeline.arrange import roll_back, unlink, update
+from pipeline.blogs import blog_image, blog_images
+from pipeline.costs import blog_costs
 from pipeline.delete import delete_blog
 from pipeline.routes.dependencies import BaseUrl, Running, Tenant
-from pipeline.status import blog_images
-from schemas.replies import BlogImagesResponse, DeletedBlogResponse
-from schemas.requests import Name
+from pipeline.slots import Slot
+from schemas.replies import (
+    BlogCostsResponse,
+    BlogImagesResponse,
+    DeletedBlogResponse,
+    SlotResponse,
+)
+from schemas.requests import MAX_POSITION, Name, Role, RollbackRequest, SlotUpdate
 
 router = APIRouter(prefix="/api/v1/blogs", tags=["blogs"])
+
+
+def _place(
+    blog_id: Annotated[Name, Path()],
+    role: Role,
+    position: Annotated[int, Path(ge=1, le=MAX_POSITION)],
+    tenant: Tenant,
+) -> Slot:
+    return Slot(tenant, blog_id, role.value, position)
+
+
+Place = Annotated[Slot, Depends(_place)]
+PLACE = "/{blog_id}/images/{role}/{position}"
 
 
 @router.delete("/{blog_id}")
@@ -31,3 +52,45 @@ async def get_blog_images(
 ) -> BlogImagesResponse:
     """What stands in each place of the post. A post that nobody illustrated has no places."""
     return await blog_images(blog_id, tenant=tenant, journal=limner.journal, base_url=base_url)
+
+
+@router.get("/{blog_id}/costs")
+async def get_blog_costs(
+    blog_id: Annotated[Name, Path()], limner: Running, tenant: Tenant
+) -> BlogCostsResponse:
+    """What the post's pictures cost, by quality, and what drafting first has saved."""
+    return await blog_costs(blog_id, tenant=tenant, journal=limner.journal)
+
+
+@router.get(PLACE)
+async def get_blog_image(place: Place, limner: Running, base_url: BaseUrl) -> SlotResponse:
+    """One place of the post: what stands there, what might, what stood there."""
+    return await blog_image(place, journal=limner.journal, base_url=base_url)
+
+
+@router.patch(PLACE)
+async def edit_blog_image(
+    place: Place, changes: SlotUpdate, limner: Running, base_url: BaseUrl
+) -> SlotResponse:
+    """Set alt text, caption and focal point of a place. They stay when its picture is swapped."""
+    await update(place, changes, journal=limner.journal, ids=limner.ids)
+    return await blog_image(place, journal=limner.journal, base_url=base_url)
+
+
+@router.post(PLACE + "/rollback")
+async def roll_back_blog_image(
+    place: Place, to: RollbackRequest, limner: Running, base_url: BaseUrl
+) -> SlotResponse:
+    """Put an earlier candidate back. Only finals that are requested after this replace it."""
+    await roll_back(
+        place, image_id=to.image_id, job_id=to.job_id, journal=limner.journal, ids=limner.ids
+    )
+    return await blog_image(place, journal=limner.journal, base_url=base_url)
+
+
+@router.post(PLACE + "/unlink")
+@router.delete(PLACE, operation_id="delete_blog_image")
+async def unlink_blog_image(place: Place, limner: Running, base_url: BaseUrl) -> SlotResponse:
+    """Empty a place; its candidates stay. Only finals that are requested after this fill it."""
+    await unlink(place, journal=limner.journal, ids=limner.ids)
+    return await blog_image(place, journal=limner.journal, base_url=base_url)

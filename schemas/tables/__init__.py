@@ -24,6 +24,7 @@ from schemas.tables.idempotency import IdempotencyKey, IdempotencyKeyRow
 from schemas.tables.jobs import Job, JobRow
 from schemas.tables.pictures import Blog, BlogRow, BlogSlot, BlogSlotRow, Image, ImageRow
 from schemas.tables.row import Row
+from schemas.tables.slots import SlotCandidate, SlotCandidateRow, SlotChange, SlotChangeRow
 
 TABLES: dict[type[Row], type[Row]] = {
     # The order in which rows are locked and written: parents before children, jobs first.
@@ -34,6 +35,8 @@ TABLES: dict[type[Row], type[Row]] = {
     BlogRow: Blog,
     BlogSlotRow: BlogSlot,
     ImageRow: Image,
+    SlotCandidateRow: SlotCandidate,
+    SlotChangeRow: SlotChange,
     InboxRow: Inbox,
     DeadLetterRow: DeadLetter,
     DispatchRow: Dispatch,
@@ -74,4 +77,8 @@ __all__ = [
     "ProviderCall",
     "ProviderCallRow",
     "Row",
+    "SlotCandidate",
+    "SlotCandidateRow",
+    "SlotChange",
+    "SlotChangeRow",
 ]

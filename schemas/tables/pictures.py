@@ -55,6 +55,7 @@ class BlogSlotRow(Row):
     role: str = Field(primary_key=True)
     position: int = Field(primary_key=True)
     version: int
+    # What stands here. Empty until a final does: drafts are candidates only.
     image_id: UUID | None = None
     job_id: UUID | None = None
     # Rank of what stands here (final over draft) and its event's sequence within its job.
@@ -62,8 +63,11 @@ class BlogSlotRow(Row):
     seq: int = 0
     # Only jobs requested later than this one may fill the slot (set by rollback and unlink).
     floor_job_id: UUID | None = None
+    # As a person wrote them; empty: what the requests said, which stands with the candidates.
     alt_text: str | None = None
     caption: str | None = None
+    # {x, y}, each 0 … 1 from the left and the top: what must stay in sight when it is cropped.
+    focal_point: dict[str, float] | None = Field(default=None, sa_type=Json)
     updated_at: datetime
 
 

@@ -137,10 +137,11 @@ async def test_addresses_are_those_that_the_caller_reached_us_by(here: Here) -> 
 async def test_addresses_are_public_ones_where_a_public_url_is_set(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", public_url="https://pictures.example/")
     async with served(settings) as here:
-        status = await draft_of(here, "post")
+        status = await here.completed(await here.submit(quality="standard", blog_id="post"))
         (slot,) = await slots(here, "post")
     image = status["result"]["images"][0]
-    for url in (image["url"], slot["url"], slot["variants"][0]["url"]):
+    sources = [source.split()[0] for source in slot["srcset"].split(", ")]
+    for url in (image["url"], slot["url"], slot["variants"][0]["url"], *sources):
         assert url.startswith("https://pictures.example/api/v1/images/")
 
 
@@ -159,16 +160,17 @@ async def test_a_blog_tells_what_stands_in_each_of_its_places(here: Here) -> Non
     ]
     for slot, job in zip(found, jobs, strict=True):
         (image,) = job["result"]["images"]
-        assert slot["job_id"] == job["job_id"]
-        assert {name: slot[name] for name in ("image_id", "url", "width", "height")} == {
-            name: image[name] for name in ("image_id", "url", "width", "height")
+        names = ("image_id", "url", "width", "height")
+        assert {name: slot["preview"][name] for name in names} == {
+            name: image[name] for name in names
         }
-        assert slot["variants"] == image["variants"]
-        assert slot["is_draft"] is True
+        assert (slot["image_id"], slot["url"], slot["srcset"], slot["history"]) == (
+            None, None, None, [],
+        )  # fmt: skip
         assert slot["version"] == 1
     assert (found[0]["alt_text"], found[0]["caption"]) == ("A hill", "Dawn")
     assert (found[1]["alt_text"], found[1]["caption"]) == (None, None)
-    assert (await here.http.get(found[0]["url"])).status_code == 200
+    assert (await here.http.get(found[0]["preview"]["url"])).status_code == 200
 
 
 async def test_a_blog_that_nobody_illustrated_has_no_places(here: Here) -> None:
@@ -212,8 +214,12 @@ async def test_a_final_takes_the_place_seed_and_texts_of_its_draft(here: Here) -
     assert slot["image_id"] == final["result"]["images"][0]["image_id"]
     assert (slot["is_draft"], slot["version"]) == (False, 2)
     assert (slot["alt_text"], slot["caption"]) == ("A bridge", "Over the river")
+    (image,) = final["result"]["images"]
+    names = ("url", "width", "height", "variants")
+    assert {name: slot[name] for name in names} == {name: image[name] for name in names}
+    assert slot["preview"] is None, "the draft was asked for before its final"
     types = here.rows("SELECT type FROM events WHERE stream_id = 'essay/featured/2' ORDER BY seq")
-    assert types == [("blog.image.linked",), ("blog.image.replaced",)]
+    assert types == [("blog.image.candidate_added",), ("blog.image.linked",)]
     approved = here.rows(
         "SELECT count(*) FROM events WHERE type = 'image.draft.approved' AND stream_id = ?",
         draft["job_id"],

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,6 +17,7 @@ from schemas.events import CloudEvent, cloud_event
 from schemas.requests import ImageGenerationRequest
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import BlogRow, BlogSlot, EventRow
+from states.slots import Rank
 from tests.jobs import NOW
 from tests.world import TENANT, World, world_on
 
@@ -53,9 +55,23 @@ async def test_a_completed_picture_fills_its_slot(world: World) -> None:
     await link(world, event)
     (slot,) = await slots(world)
     assert (slot.role, slot.position, slot.job_id, slot.version) == ("hero", 1, job_id, 1)
-    assert (slot.alt_text, slot.image_id is not None) == ("A tower", True)
+    assert slot.image_id is not None
     history = await world.history("slot", "post/hero/1")
     assert [(one.seq, one.type) for one in history] == [(1, "blog.image.linked")]
+
+
+async def test_a_draft_is_a_candidate_and_leaves_its_slot_empty(world: World) -> None:
+    job_id, event = await completed(world, blog_id="post", quality="draft", alt_text="A tower")
+    await link(world, event)
+    (slot,) = await slots(world)
+    assert (slot.image_id, slot.job_id, slot.version) == (None, None, 1)
+    (candidate,) = await world.store.read(reads.slot_candidates, TENANT, "post")
+    assert (candidate.job_id, candidate.rank, candidate.alt_text) == (job_id, Rank.DRAFT, "A tower")
+    (told,) = await world.history("slot", "post/inline/1")
+    assert (told.type, json.loads(told.data)["image_id"]) == (
+        "blog.image.candidate_added",
+        str(candidate.image_id),
+    )
 
 
 async def test_an_event_delivered_five_times_links_once(world: World) -> None:
@@ -134,8 +150,8 @@ async def test_a_finals_place_seed_and_texts_are_its_drafts(world: World) -> Non
     assert (of.final_job_id, found.draft_job_id) == (final, draft)
     assert (await world.events(draft))[-1] == "image.draft.approved"
     await link(world, event)
-    (slot,) = await slots(world)
-    assert (slot.alt_text, slot.caption) == ("A tower", "Dusk")
+    (candidate,) = await world.store.read(reads.slot_candidates, TENANT, "post")
+    assert (candidate.alt_text, candidate.caption) == ("A tower", "Dusk")
 
 
 async def test_a_poisoned_event_is_put_aside_and_the_others_go_on(world: World) -> None:

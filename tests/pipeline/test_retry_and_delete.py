@@ -10,11 +10,12 @@ import pytest
 
 from adapters.errors import BadPicture, OutcomeUnknown, ProviderBusy, ProviderRefused, Unavailable
 from adapters.store import reads
+from pipeline.blogs import blog_images
 from pipeline.cancel import cancel
 from pipeline.delete import delete_blog, delete_image
 from pipeline.errors import BlogDeleted, BlogGone, CannotRetry, ImageInUse, NoSuchImage, NoSuchJob
 from pipeline.retry import retry
-from pipeline.status import blog_images, list_jobs
+from pipeline.status import list_jobs
 from pipeline.subscribers import blog_linking
 from schemas.events import cloud_event
 from schemas.requests import JobFilters, Quality

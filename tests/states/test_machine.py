@@ -1,10 +1,8 @@
 import itertools
-from uuid import UUID
 
 import pytest
 
 from states.machine import IllegalMove, move
-from states.slots import Rank, Standing, may_fill
 from states.table import LEGAL_PAIRS, OPEN, TERMINAL, TRANSITIONS, State, Trigger
 
 # Written out by hand, once, beside the table: what design and users rely on.
@@ -57,21 +55,3 @@ def test_completed_is_final_and_the_other_ends_can_be_left_by_retry_and_recover_
     }
     assert frozenset(State) == TERMINAL | OPEN
     assert (State.COMPLETED, State.QUEUED) not in LEGAL_PAIRS
-
-
-def test_the_place_of_a_picture_is_decided_by_rank_then_request_then_sequence() -> None:
-    early, late = UUID(int=1), UUID(int=2)
-    draft, final = Standing(Rank.DRAFT, early, 4), Standing(Rank.FINAL, early, 4)
-    assert may_fill(draft, None, None)
-    assert may_fill(final, draft, None)
-    assert not may_fill(Standing(Rank.DRAFT, late, 9), final, None)
-    assert may_fill(Standing(Rank.FINAL, late, 1), final, None)
-    assert not may_fill(final, Standing(Rank.FINAL, late, 1), None)
-    assert may_fill(Standing(Rank.FINAL, early, 5), final, None)
-    assert not may_fill(final, final, None)
-
-
-def test_a_floor_lets_only_later_requests_pass() -> None:
-    early, late = UUID(int=1), UUID(int=2)
-    assert not may_fill(Standing(Rank.FINAL, early, 9), None, early)
-    assert may_fill(Standing(Rank.DRAFT, late, 1), None, early)
