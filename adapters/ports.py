@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from schemas.events import CloudEvent
+from schemas.fidelity import Fidelity
 from schemas.requests import Strategy
 from schemas.step import Outcome, Step
 from schemas.tables import EventRow
@@ -172,6 +173,12 @@ class Pictures(Protocol):
         The delivered pixels are kept as they came wherever the format can be stripped without
         encoding again. Deterministic: the same bytes give the same answer. Raises `BadPicture`
         for what is no picture, and `Unavailable` when the worker process died.
+        """
+
+    async def compare(self, draft: bytes, final: bytes) -> Fidelity:
+        """Say how much of *draft* is kept in *final*, both as `take_in` left them.
+
+        Deterministic. Raises as `take_in` does.
         """
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
+from schemas.fidelity import Fidelity
 from schemas.requests import Quality, Role
 from states.table import ImageJobStatus
 
@@ -73,6 +74,8 @@ class ImageResultResponse(BaseModel):
     seed: int | None = None
     cost: Dollars | None
     """US dollars; null where the price is not known."""
+    fidelity: Fidelity | None = None
+    """Of a final: how much of its draft it kept; null where the draft's picture is gone."""
 
 
 class ImageGenerationJobStatus(BaseModel):
