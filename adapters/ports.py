@@ -182,6 +182,10 @@ class Pictures(Protocol):
         """
 
 
+# A provider can do these only with the draft's picture.
+MADE_OF_SOURCE = frozenset({Strategy.IMAGE_TO_IMAGE, Strategy.UPSCALE})
+
+
 @dataclass(frozen=True, slots=True)
 class PaintRequest:
     """What a provider is asked for. Sizes are pixels; *seed* is always given."""
@@ -194,7 +198,7 @@ class PaintRequest:
     style: str | None
     aspect_ratio: str
     seed: int
-    # For a final: how it is made of its draft, and the draft's picture where that is needed.
+    # For a final: how it is made of its draft, and the draft's picture where it is made of that.
     strategy: Strategy = Strategy.REGENERATE
     source: bytes | None = field(default=None, repr=False)
 

@@ -6,7 +6,7 @@ import io
 
 from PIL import Image
 
-from adapters.providers.sketch import finish, style
+from adapters.providers.sketch import finish, guided, style
 from adapters.providers.sketch.bridge import paint_bridge
 from adapters.providers.sketch.brief import Brief, read
 from adapters.providers.sketch.city import paint_city
@@ -29,10 +29,15 @@ _FINENESS = {"draft": (256, 320), "final": (520, 430)}
 
 def paint(sketch: Sketch) -> Image.Image:
     """An RGB image of exactly the asked size; the same arguments give the same pixels."""
+    source = guided.fitted(sketch.source, sketch) if sketch.source is not None else None
+    if source is not None and sketch.strategy == "upscale":
+        return source
     key = f"{' '.join(sketch.prompt.lower().split())}\x1f{sketch.seed}"
     brief = read(sketch.prompt, sketch.negative_prompt, key)
     frame = Frame(sketch.width, sketch.height, *_FINENESS[sketch.detail])
     display = style.apply(_scene(brief, frame, key), frame, sketch.style)
+    if source is not None and sketch.strategy == "image_to_image":
+        display = guided.guide(display, source, frame)
     return Image.fromarray(finish.to_bytes(display))
 
 
