@@ -52,6 +52,8 @@ def _scene(brief: Brief, frame: Frame, key: str) -> Array:
     rng = stream(key, "composition")
     draw = [float(x) for x in rng.random(4)]
     palette = choose(brief.palette, stream(key, "palette"))
+    if brief.has("fog"):
+        palette = palette.in_fog()
     wet = brief.water != "none"
     horizon = {"lake": 0.50, "sea": 0.56, "none": 0.56}[brief.water] + 0.05 * (draw[0] - 0.5)
     nearest = 1.5
@@ -83,6 +85,6 @@ def _scene(brief: Brief, frame: Frame, key: str) -> Array:
         paint_balloons(canvas, scene)
     if brief.has("birds"):
         paint_birds(canvas, scene)
-    paint_weather(canvas, brief, palette, frame, horizon, key)
+    paint_weather(canvas, brief, palette, frame, horizon, sun, key)
     finish.bloom(canvas, frame, 0.35)
     return finish.tone(canvas, frame)
