@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlmodel import Session
 
 from schemas.events import CloudEvent
+from schemas.fidelity import Fidelity
 from schemas.requests import Strategy
 from schemas.step import Outcome, Step
 from schemas.tables import EventRow
@@ -174,6 +175,16 @@ class Pictures(Protocol):
         for what is no picture, and `Unavailable` when the worker process died.
         """
 
+    async def compare(self, draft: bytes, final: bytes) -> Fidelity:
+        """Say how much of *draft* is kept in *final*, both as `take_in` left them.
+
+        Deterministic. Raises as `take_in` does.
+        """
+
+
+# A provider can do these only with the draft's picture.
+MADE_OF_SOURCE = frozenset({Strategy.IMAGE_TO_IMAGE, Strategy.UPSCALE})
+
 
 @dataclass(frozen=True, slots=True)
 class PaintRequest:
@@ -187,7 +198,7 @@ class PaintRequest:
     style: str | None
     aspect_ratio: str
     seed: int
-    # For a final: how it is made of its draft, and the draft's picture where that is needed.
+    # For a final: how it is made of its draft, and the draft's picture where it is made of that.
     strategy: Strategy = Strategy.REGENERATE
     source: bytes | None = field(default=None, repr=False)
 

@@ -44,6 +44,7 @@ from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
 from pipeline.worker import Worker
 from schemas.events import CloudEvent, EventType
+from schemas.fidelity import Fidelity
 from schemas.requests import ImageGenerationRequest, Quality, Strategy
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import InboxRow
@@ -101,6 +102,9 @@ class NoBlobs:
 class NoPictures:
     async def take_in(self, data: bytes) -> TakenPicture:
         return TakenPicture(data, "image/png", 1024, 1024, ())
+
+    async def compare(self, draft: bytes, final: bytes) -> Fidelity:
+        return Fidelity.judged(1.0, 0)
 
 
 class YardProvider:

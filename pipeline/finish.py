@@ -14,10 +14,12 @@ import structlog
 
 from adapters.errors import BadPicture
 from adapters.ports import BlobStore, Ids, Pictures, TakenPicture
+from pipeline.fidelity import compare_with_draft
 from pipeline.journal import Journal
 from pipeline.move import JobMoved, fail_job, job_key, move_job, patience
 from pipeline.staging import EXTENSIONS, Manifest, load_manifest, manifest_key
 from pipeline.tally import batch_keys, record_moves
+from schemas.fidelity import Fidelity
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import CallState, ImageRow, JobRow, ProviderCallRow
 from states.table import OPEN, State, Trigger
@@ -109,22 +111,28 @@ async def complete(
 ) -> JobRow:
     """Decode, measure, strip and store the staged pictures, then complete the job.
 
-    Whoever has just staged them gives *manifest* and the bytes *at_hand* (by object key), which
-    are then not fetched again.
+    The first picture of a final is held against its draft's. Whoever has just staged its pictures
+    gives *manifest* and the bytes *at_hand* (by object key), which are then not fetched again.
+
     Raises `JobMoved` when the job went another way meanwhile, `Unavailable` when the same call
     may be tried again. Bytes that are no picture fail the job, and stay staged.
     """
     assert job.staged is not None
     manifest = manifest or await load_manifest(job.staged, blobs)
     images = []
+    fidelity = None
     try:
         for index, staged in enumerate(manifest.pictures):
             data = at_hand.get(staged.key) or await blobs.get(staged.key)
             taken = await pictures.take_in(data)
             images.append(await _store(job, index, taken, journal, blobs))
+            if index == 0:
+                fidelity = await compare_with_draft(
+                    job, taken.data, journal=journal, blobs=blobs, pictures=pictures
+                )
     except BadPicture as exc:
         return await _fail_bad_picture(job, exc, journal, ids)
-    return await _commit_completion(job, manifest, images, journal, ids)
+    return await _commit_completion(job, manifest, images, fidelity, journal, ids)
 
 
 async def _store(
@@ -177,20 +185,28 @@ def _object_name(image_id: UUID, name: str, data: bytes, content_type: str) -> s
 
 
 async def _commit_completion(
-    job: JobRow, manifest: Manifest, images: Sequence[ImageRow], journal: Journal, ids: Ids
+    job: JobRow,
+    manifest: Manifest,
+    images: Sequence[ImageRow],
+    fidelity: Fidelity | None,
+    journal: Journal,
+    ids: Ids,
 ) -> JobRow:
     event_id, now = ids.new(), journal.now()
+    kept = fidelity.model_dump(mode="json") if fidelity is not None else None
     result = {
         "model": manifest.model,
         "seed": manifest.pictures[0].seed,
         "generation_time_seconds": manifest.elapsed_seconds,
         "image_ids": [str(image.id) for image in images],
+        "fidelity": kept,
     }
     facts = {
         "model": manifest.model,
         "cost": str(manifest.cost) if manifest.cost is not None else None,
         "alt_text": job.request.get("alt_text"),
         "caption": job.request.get("caption"),
+        "fidelity": kept,
         "images": [
             {
                 "image_id": str(image.id),

@@ -2,7 +2,8 @@
 
 Every delivery of a task comes here. It may be a repetition, come late, or come while another
 worker is at it: the claim decides under the job's lock, and the ledger (an intent committed before
-the call) sees to it that an attempt is never paid for twice.
+the call) sees to it that an attempt is never paid for twice. The picture of which a final is made
+is loaded before that claim, so that a draft that was deleted costs nothing.
 """
 
 import asyncio
@@ -10,11 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
+from uuid import UUID
 
 import structlog
 
 from adapters.errors import (
     BlobStoreUnavailable,
+    NoSuchObject,
     OutcomeUnknown,
     ProviderBusy,
     ProviderRefused,
@@ -22,17 +25,19 @@ from adapters.errors import (
     Unavailable,
 )
 from adapters.ports import (
+    MADE_OF_SOURCE,
     Painting,
     PaintRequest,
     TaskAnswer,
 )
+from adapters.store import reads
 from pipeline import finish
 from pipeline.move import JobMoved, exceed_deadline, fail_job, job_key, move_job
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import Manifest, Staged, stage
 from pipeline.tally import record_moves
 from pipeline.worker import Worker
-from schemas.requests import Quality
+from schemas.requests import Quality, Strategy
 from schemas.step import Look, Lost, Step, Writes
 from schemas.tables import CallState, JobRow, ProviderCallRow
 from schemas.tasks import ImageTask
@@ -58,6 +63,22 @@ class Claim:
 
     job: JobRow
     token: str
+    source: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The picture of which a final is to be made; it is loaded first, and then claimed again."""
+
+    tenant: str
+    image_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was found of a wanted picture; None where it was deleted."""
+
+    data: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +106,9 @@ async def generate(task: ImageTask, worker: Worker) -> TaskAnswer:
     try:
         await _check_room(worker)
         claim = await _claim(task, worker)
+        if isinstance(claim, Wanted):
+            claim = await _claim(task, worker, await _load(claim, worker))
+        assert isinstance(claim, Claim)
     except NotNow as exc:
         log.info("task_not_needed", job_id=str(task.job_id), reason=str(exc))
         return TaskAnswer(done=True, reason=str(exc))
@@ -92,7 +116,7 @@ async def generate(task: ImageTask, worker: Worker) -> TaskAnswer:
         log.warning("task_put_back", job_id=str(task.job_id), error=str(exc))
         return TaskAnswer(done=False, reason="the database cannot be reached")
     except BlobStoreUnavailable as exc:
-        log.error("no_room_for_pictures", job_id=str(task.job_id), error=str(exc))
+        log.error("picture_store_unusable", job_id=str(task.job_id), error=str(exc))
         return TaskAnswer(done=False, reason=str(exc))
     deadline = worker.clock.monotonic() + worker.budgets.worker.total_seconds()
     try:
@@ -131,13 +155,28 @@ async def _check_room(worker: Worker) -> None:
         )
 
 
-async def _claim(task: ImageTask, worker: Worker) -> Claim:
-    """Take the lease: start a queued job (with its ledger row), or resume a received one."""
+async def _load(wanted: Wanted, worker: Worker) -> Source:
+    image = await worker.journal.read(reads.image, wanted.tenant, wanted.image_id)
+    if image is None:
+        return Source(None)
+    try:
+        return Source(await worker.blobs.get(image.key))
+    except NoSuchObject:
+        log.error("picture_missing", image_id=str(wanted.image_id), key=image.key)
+        return Source(None)
+
+
+async def _claim(task: ImageTask, worker: Worker, source: Source | None = None) -> Claim | Wanted:
+    """Take the lease: start a queued job (with its ledger row), or resume a received one.
+
+    A job that is made of another picture starts only with its *source*; without one nothing is
+    written, and what it wants is returned.
+    """
     token, event_id = worker.ids.token(), worker.ids.new()
     now = worker.journal.now()
     lease_until = now + worker.budgets.lease
 
-    def decide(look: Look, writes: Writes) -> Claim | NotNow:
+    def decide(look: Look, writes: Writes) -> Claim | Wanted | NotNow:
         job = look.get(JobRow, task.job_id)
         if job is None:
             raise NotNow("no such job")
@@ -184,10 +223,23 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
         fail_job(writes, job, "provider_not_configured", message, at=now, event_id=event_id)
         return NotNow(f"provider {job.provider} is not configured; the job failed")
 
-    def _start(job: JobRow, writes: Writes) -> Claim | NotNow:
+    def _without_source(job: JobRow, writes: Writes) -> NotNow:
+        message = (
+            "The draft's picture, of which this final was to be made, was deleted. Nothing was"
+            " charged. Promote the draft again with the strategy regenerate, or make another draft."
+        )
+        fail_job(writes, job, "source_gone", message, at=now, event_id=event_id)
+        return NotNow("the picture that it is made of is gone; the job failed")
+
+    def _start(job: JobRow, writes: Writes) -> Claim | Wanted | NotNow:
         provider = worker.providers.by_name.get(job.provider)
         if provider is None:
             return _without_provider(job, writes)
+        wanted = _wanted(job)
+        if wanted is not None and source is None:
+            return wanted
+        if source is not None and source.data is None:
+            return _without_source(job, writes)
         started = move_job(
             writes,
             job,
@@ -215,13 +267,24 @@ async def _claim(task: ImageTask, worker: Worker) -> Claim:
             job.id,
             job.attempt,
         )
-        return Claim(started, token)
+        return Claim(started, token, source.data if source is not None else None)
 
     step = Step("start", decide, (job_key(task.job_id),))
     answer = await record_moves(worker.journal, step)
     if isinstance(answer, NotNow):
         raise answer
     return answer
+
+
+def _wanted(job: JobRow) -> Wanted | None:
+    """The picture that the provider must be given."""
+    if _strategy(job) not in MADE_OF_SOURCE:
+        return None
+    return Wanted(job.tenant, UUID(job.request["source_image_id"]))
+
+
+def _strategy(job: JobRow) -> Strategy:
+    return Strategy(job.request.get("strategy", Strategy.REGENERATE))
 
 
 async def _paint(claim: Claim, worker: Worker, deadline: float) -> Received | None:
@@ -236,7 +299,7 @@ async def _paint(claim: Claim, worker: Worker, deadline: float) -> Received | No
     started = worker.clock.monotonic()
     try:
         async with asyncio.timeout(worker.budgets.provider.total_seconds()):
-            painting = await provider.generate(paint_request(job))
+            painting = await provider.generate(paint_request(job, claim.source))
     except ProviderBusy as exc:
         settlement = Settlement.busy(str(exc), worker.journal.now(), exc.retry_after)
     except ProviderRefused as exc:
@@ -285,7 +348,7 @@ async def _within(deadline: float, worker: Worker, commit: Callable[[], Awaitabl
             await worker.clock.sleep(wait)
 
 
-def paint_request(job: JobRow) -> PaintRequest:
+def paint_request(job: JobRow, source: bytes | None = None) -> PaintRequest:
     asked = job.request
     return PaintRequest(
         job_id=job.id,
@@ -296,6 +359,8 @@ def paint_request(job: JobRow) -> PaintRequest:
         style=asked.get("style"),
         aspect_ratio=asked["aspect_ratio"],
         seed=asked["seed"],
+        strategy=_strategy(job),
+        source=source,
     )
 
 

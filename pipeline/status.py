@@ -179,6 +179,8 @@ def _result(job: JobRow, images: Sequence[ImageRow], base_url: str) -> ImageResu
         requested_model=job.request.get("requested_model"),
         seed=job.result["seed"],
         cost=job.cost,
+        # A job that was completed by an older release has none.
+        fidelity=job.result.get("fidelity"),
     )
 
 

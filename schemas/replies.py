@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
+from schemas.fidelity import Fidelity
 from schemas.requests import Approval, FocalPoint, Quality, Role, Strategy, Workflow
 from schemas.tables.batches import Decision
 from states.table import ImageJobStatus
@@ -88,6 +89,8 @@ class ImageResultResponse(BaseModel):
     seed: int | None = None
     cost: Dollars | None
     """US dollars; null where the price is not known."""
+    fidelity: Fidelity | None = None
+    """Of a final: how much of its draft it kept; null where the draft's picture is gone."""
 
 
 class ImageGenerationJobStatus(BaseModel):

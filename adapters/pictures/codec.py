@@ -48,12 +48,7 @@ WEBP = Format("WEBP", "image/webp", webp.strip)
 
 def take_in(data: bytes) -> tuple[Rendition, tuple[Rendition, ...]]:
     """Return the picture, stripped, and its variants, narrowest first; or raise `BadPicture`."""
-    if len(data) > MOST_BYTES:
-        raise BadPicture("too_large", f"the picture has more than {MOST_BYTES} bytes")
-    found = sniff(data)
-    stripped = found.strip(data)
-    _check_size(stripped.width, stripped.height)
-    # Only the stripped bytes are decoded: what is refused or dropped never meets a decoder.
+    found, stripped = _checked(data)
     image = _decode(found, stripped)
     kept = stripped.data
     turn = TURNS.get(_orientation(stripped.exif))
@@ -61,6 +56,11 @@ def take_in(data: bytes) -> tuple[Rendition, tuple[Rendition, ...]]:
         image = image.transpose(turn)
         kept = _encode_again(found, image, stripped.lossless)
     return Rendition(kept, found.content_type, *image.size), variants(image)
+
+
+def decode(data: bytes) -> Image.Image:
+    """Open a picture under the same limits, as its bytes have it; or raise `BadPicture`."""
+    return _decode(*_checked(data))
 
 
 def sniff(data: bytes) -> Format:
@@ -83,7 +83,7 @@ def variants(image: Image.Image) -> tuple[Rendition, ...]:
     widest = min(WIDEST_VARIANT, image.width)
     widths = sorted({max(1, widest // 4), max(1, widest // 2), widest}, reverse=True)
     profile = image.info.get("icc_profile") if image.mode in {"RGB", "RGBA", "P"} else None
-    smaller = _with_plain_colours(image)
+    smaller = plain(image)
     made = []
     for width in widths:
         size = (width, max(1, round(image.height * width / image.width)))
@@ -92,6 +92,24 @@ def variants(image: Image.Image) -> tuple[Rendition, ...]:
             smaller = smaller.resize(size, Image.Resampling.BICUBIC)
         made.append(Rendition(_webp(smaller, profile), WEBP.content_type, *size))
     return tuple(reversed(made))
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """The picture as 8 bits of red, green, blue and, where it has one, alpha."""
+    if image.mode == "I;16":
+        # Pillow would cut off at 255 instead of scaling: take the high bytes.
+        image = Image.frombytes("L", image.size, image.tobytes()[1::2])
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _checked(data: bytes) -> tuple[Format, Stripped]:
+    """Only stripped bytes are ever decoded: what is refused or dropped never meets a decoder."""
+    if len(data) > MOST_BYTES:
+        raise BadPicture("too_large", f"the picture has more than {MOST_BYTES} bytes")
+    found = sniff(data)
+    stripped = found.strip(data)
+    _check_size(stripped.width, stripped.height)
+    return found, stripped
 
 
 def _check_size(width: int, height: int) -> None:
@@ -146,11 +164,3 @@ def _encoded(image: Image.Image, target: Format, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, target.pillow_name, **options)
     return buffer.getvalue()
-
-
-def _with_plain_colours(image: Image.Image) -> Image.Image:
-    """The picture as 8 bits of red, green, blue and, where it has one, alpha."""
-    if image.mode == "I;16":
-        # Pillow would cut off at 255 instead of scaling: take the high bytes.
-        image = Image.frombytes("L", image.size, image.tobytes()[1::2])
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")

@@ -15,3 +15,10 @@ def take_in(data: bytes) -> tuple[Rendition, tuple[Rendition, ...]]:
     from adapters.pictures import codec
 
     return codec.take_in(data)
+
+
+def compare(draft: bytes, final: bytes) -> tuple[float, int]:
+    """Hold a final against its draft; see `fidelity.compare`."""
+    from adapters.pictures import fidelity
+
+    return fidelity.compare(draft, final)

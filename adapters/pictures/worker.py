@@ -2,6 +2,7 @@
 
 from adapters.pictures import remote
 from adapters.ports import Processes, TakenPicture, Variant
+from schemas.fidelity import Fidelity
 
 
 class PillowPictures:
@@ -20,3 +21,7 @@ class PillowPictures:
                 for one in variants
             ),
         )
+
+    async def compare(self, draft: bytes, final: bytes) -> Fidelity:
+        ssim, hash_distance = await self._processes.run(remote.compare, draft, final)
+        return Fidelity.judged(ssim, hash_distance)

@@ -6,7 +6,7 @@ import io
 
 from PIL import Image
 
-from adapters.providers.sketch import finish, style
+from adapters.providers.sketch import finish, guided, style
 from adapters.providers.sketch.bridge import paint_bridge
 from adapters.providers.sketch.brief import Brief, read
 from adapters.providers.sketch.city import paint_city
@@ -29,10 +29,15 @@ _FINENESS = {"draft": (256, 320), "final": (520, 430)}
 
 def paint(sketch: Sketch) -> Image.Image:
     """An RGB image of exactly the asked size; the same arguments give the same pixels."""
+    source = guided.fitted(sketch.source, sketch) if sketch.source is not None else None
+    if source is not None and sketch.strategy == "upscale":
+        return source
     key = f"{' '.join(sketch.prompt.lower().split())}\x1f{sketch.seed}"
     brief = read(sketch.prompt, sketch.negative_prompt, key)
     frame = Frame(sketch.width, sketch.height, *_FINENESS[sketch.detail])
     display = style.apply(_scene(brief, frame, key), frame, sketch.style)
+    if source is not None and sketch.strategy == "image_to_image":
+        display = guided.guide(display, source, frame)
     return Image.fromarray(finish.to_bytes(display))
 
 
@@ -47,6 +52,8 @@ def _scene(brief: Brief, frame: Frame, key: str) -> Array:
     rng = stream(key, "composition")
     draw = [float(x) for x in rng.random(4)]
     palette = choose(brief.palette, stream(key, "palette"))
+    if brief.has("fog"):
+        palette = palette.in_fog()
     wet = brief.water != "none"
     horizon = {"lake": 0.50, "sea": 0.56, "none": 0.56}[brief.water] + 0.05 * (draw[0] - 0.5)
     nearest = 1.5
@@ -78,6 +85,6 @@ def _scene(brief: Brief, frame: Frame, key: str) -> Array:
         paint_balloons(canvas, scene)
     if brief.has("birds"):
         paint_birds(canvas, scene)
-    paint_weather(canvas, brief, palette, frame, horizon, key)
+    paint_weather(canvas, brief, palette, frame, horizon, sun, key)
     finish.bloom(canvas, frame, 0.35)
     return finish.tone(canvas, frame)

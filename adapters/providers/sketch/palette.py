@@ -6,7 +6,7 @@ back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -34,6 +34,25 @@ class Palette:
         gains = np.exp(shift).astype(np.float32)
         lit = {f.name: getattr(self, f.name) * gains for f in fields(self) if f.name != "lamp"}
         return Palette(lamp=self.lamp, **lit)
+
+    def in_fog(self) -> Palette:
+        """The same hour in fog: less sun, and a pale cool grey of the same brightness all round."""
+        grey = light("dde7f0")
+
+        def faded(colour: Array, share: float) -> Array:
+            pale: Array = grey * (colour.mean() / grey.mean())
+            return (colour + (pale - colour) * np.float32(share)).astype(np.float32)
+
+        haze = faded(self.haze, 0.6)
+        return replace(
+            self,
+            zenith=self.zenith + (haze - self.zenith) * np.float32(0.45),
+            upper=self.upper + (haze - self.upper) * np.float32(0.5),
+            horizon=self.horizon + (haze - self.horizon) * np.float32(0.3),
+            sun=self.sun * np.float32(0.85),
+            ambient=faded(self.ambient, 0.8) * np.float32(1.3),
+            haze=haze,
+        )
 
 
 # zenith, upper, horizon, sun, ambient, haze, lamp

@@ -1,6 +1,6 @@
 """What sketch is asked for. Loads no numpy: the service hands this to a worker process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 # The style presets of Stability's API, so that a post drafted offline names the same ones.
@@ -36,10 +36,16 @@ class Sketch:
     height: int = 576
     style: str | None = None
     detail: Literal["draft", "final"] = "final"
+    # How a final is made of *source*, its draft's picture; strings, since a worker loads no more.
+    strategy: Literal["regenerate", "image_to_image", "upscale"] = "regenerate"
+    source: bytes | None = field(default=None, repr=False)
 
 
 def paint_png(sketch: Sketch) -> bytes:
-    """Paint, in whichever process this is called; the picture as PNG."""
+    """Paint, in whichever process this is called; the picture as PNG.
+
+    Raises `BadPicture` where the source is not a picture that we take.
+    """
     from adapters.providers.sketch import paint
 
     return paint.paint_png(sketch)

@@ -55,6 +55,8 @@ def power(brief: Brief) -> np.float32:
     """How strong direct light is against the light of the sky."""
     if brief.has("overcast") or brief.has("storm") or brief.has("rain"):
         return np.float32(0.4)
+    if brief.has("fog"):
+        return np.float32(0.7)
     strength = {"night": 0.8, "dusk": 0.55, "neon": 0.6, "dawn": 0.9}.get(brief.time, 1.1)
     return np.float32(strength * (1.25 if brief.land == "dunes" else 1.0))
 

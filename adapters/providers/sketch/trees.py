@@ -19,8 +19,8 @@ _DETAILED = 15.0  # beyond this distance a crown is one tier, and so is a fir
 _CROWN = (0.56, 0.8, 1.0)  # heights of a crown's front, middle and back
 # skirts of branches of a near fir, front to back: tip, edge, half width, light
 _SKIRTS = (
-    (0.50, 0.04, 1.00, -0.12), (0.68, 0.21, 0.82, -0.05), (0.86, 0.39, 0.63, 0.03),
-    (1.00, 0.60, 0.42, 0.10),
+    (0.38, 0.03, 1.00, -0.14), (0.53, 0.15, 0.88, -0.09), (0.67, 0.29, 0.74, -0.03),
+    (0.80, 0.44, 0.58, 0.03), (0.91, 0.60, 0.42, 0.09), (1.00, 0.74, 0.26, 0.14),
 )  # fmt: skip
 
 
@@ -101,10 +101,10 @@ def _fir(
         # twigs: a ragged edge, another on every side of every skirt
         ragged = offset * np.float32(23) + hue * np.float32(17 + 5 * number)
         twigs = np.abs(ragged - np.floor(ragged) - 0.5)
-        rise = tip + (edge - tip) * share**0.7 - 0.07 * twigs * np.minimum(share * 2, 1)
+        rise = tip + (edge - tip) * share**0.7 - 0.09 * twigs * np.minimum(share * 2, 1)
         height = size * np.clip(rise, 0, 1) * (share < 0.9 + 0.2 * twigs)
         which = height.argmax(axis=0)[None]
-        shade = np.clip(lit + bright + 0.16 * (twigs - 0.25) + 0.3 * (share - 0.4), 0, 1)
+        shade = np.clip(lit + bright + 0.22 * (twigs - 0.25) + 0.5 * (share - 0.45), 0, 1)
         yield _at(which, height), _at(which, shade), which
 
 

@@ -5,34 +5,69 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.providers.sketch.brief import Brief
-from adapters.providers.sketch.frame import Frame, blend, resize, splat
-from adapters.providers.sketch.noise import Array, field, smoothstep, stream
+from adapters.providers.sketch.frame import Frame, blend, resize, splat, tint
+from adapters.providers.sketch.noise import Array, field, line, smoothstep, stream
 from adapters.providers.sketch.palette import Palette
+from adapters.providers.sketch.sky import Light
+
+# Banks of fog: how far below the horizon, how thick, and how dense they are.
+_BANKS = ((0.03, 0.08, 0.48), (0.14, 0.03, 0.26), (0.23, 0.035, 0.15), (0.36, 0.05, 0.12))
 
 
 def paint_weather(
-    canvas: Array, brief: Brief, palette: Palette, frame: Frame, horizon: float, key: str
+    canvas: Array,
+    brief: Brief,
+    palette: Palette,
+    frame: Frame,
+    horizon: float,
+    sun: Light,
+    key: str,
 ) -> None:
     if brief.has("fog"):
-        _fog(canvas, palette, frame, horizon, key)
+        _fog(canvas, palette, frame, horizon, sun, key)
+        if brief.has("sun"):
+            _shafts(canvas, palette, frame, sun, key)
     if brief.has("rain"):
         _rain(canvas, palette, frame, key)
     if brief.has("snowfall"):
         _snow(canvas, palette, frame, brief.is_dark, key)
 
 
-def _fog(canvas: Array, palette: Palette, frame: Frame, horizon: float, key: str) -> None:
+def _fog(
+    canvas: Array, palette: Palette, frame: Frame, horizon: float, sun: Light, key: str
+) -> None:
+    """Banks that drift and tear, warm towards the sun and cool away from it."""
     grid = frame.grid()
     rng = stream(key, "fog")
-    drift = field(rng, grid.v / np.float32(grid.scale), grid.u, (7.0, 1.6), 5, 0.55)
+    v = grid.v / np.float32(grid.scale)
     level = (grid.v - np.float32(horizon))[:, None] / np.float32(grid.scale)
-    bank = np.exp(-(((level - 0.02) / 0.09) ** 2)) * 0.5
-    second = np.exp(-(((level - 0.26) / 0.07) ** 2)) * 0.12
-    density = (bank + second) * np.clip(0.72 + 0.42 * drift, 0, 1.25)
-    density += np.exp(-((level / 0.3) ** 2)) * 0.12
+    density = np.exp(-((level / 0.3) ** 2)) * np.float32(0.10)
+    for index, (below, thick, dense) in enumerate(_BANKS):
+        drift = field(rng, v, grid.u, (7.0 - index, 1.7 - 0.2 * index), 3 if index else 5, 0.55)
+        heart = level - np.float32(below) - np.float32(0.4 * thick) * drift
+        torn = smoothstep(-1.2, 1.6, drift) if index else np.clip(0.75 + 0.4 * drift, 0, 1.25)
+        bank = np.exp(-((heart / np.float32(thick)) ** 2)) * torn * np.float32(dense)
+        density = density + bank * (1 - density)
     mask = np.clip(resize(density.astype(np.float32), frame), 0, 0.9)
-    white = palette.haze * 0.8 + palette.horizon * 0.16
-    blend(canvas, mask, white)
+    near = np.exp(-(((frame.u - np.float32(sun.u)) / np.float32(0.55)) ** 2)) * np.float32(0.75)
+    cool = palette.haze * np.float32(0.86) + palette.zenith * np.float32(0.08)
+    warm = palette.sun * np.float32(0.5) + palette.horizon * np.float32(0.5)
+    colour = cool[:, None] + tint(near, warm - cool)
+    blend(canvas, mask, np.broadcast_to(colour[:, None, :], (3, *mask.shape)))
+
+
+def _shafts(canvas: Array, palette: Palette, frame: Frame, sun: Light, key: str) -> None:
+    """Light that falls between clouds and trees, drawn by the fog."""
+    grid = frame.grid()
+    du = (grid.u - np.float32(sun.u))[None, :]
+    dv = ((grid.v - np.float32(sun.v)) / np.float32(grid.scale))[:, None]
+    angle, distance = np.arctan2(du, dv), np.hypot(du, dv)  # 0 points straight down
+    turns = np.linspace(-np.pi, np.pi, 720, dtype=np.float32)
+    rays = np.clip(line(stream(key, "shafts"), turns, 3.6, 3, 0.6), 0, 2.5)
+    light = np.interp(angle, turns, rays).astype(np.float32)
+    light *= smoothstep(0.03, 0.25, distance) * np.exp(-distance / np.float32(0.34))
+    light *= smoothstep(1.35, 0.5, np.abs(angle)) * np.float32(0.24)
+    canvas += tint(resize(light, frame), palette.sun)
 
 
 def _rain(canvas: Array, palette: Palette, frame: Frame, key: str) -> None:
