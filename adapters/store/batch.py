@@ -31,9 +31,12 @@ class Batch:
                     # A shared row made and changed again in one group is written once, as it ends.
                     self.inserts[key.row][key] = row
                     continue
-                # Every version is written, so that the guard sees each arrow; else the last.
-                number = updated_in.get(key, 0 if key in inserted else -1) + 1
-                number = number if plan.versioned else 0
+                # Every version is written, so that the guard sees each arrow; of one, the last.
+                number = updated_in.get(key, 0 if key in inserted else -1)
+                if not plan.versioned:
+                    number = 0
+                elif number < 0 or not self._is_same_version(number, key, row):
+                    number += 1
                 updated_in[key] = number
                 while len(self.rounds) <= number:
                     self.rounds.append({})
@@ -51,6 +54,13 @@ class Batch:
         }
         self.published.sort()
         self.sent.sort(key=lambda mark: (mark.target, mark.job_id))
+
+    def _is_same_version(self, number: int, key: RowKey, row: Row) -> bool:
+        """Whether *row* is only another content of the version that this round writes already."""
+        if number >= len(self.rounds):
+            return False
+        written = self.rounds[number].get(key.row, {}).get(key)
+        return written is not None and written.__dict__["version"] == row.__dict__["version"]
 
     def __bool__(self) -> bool:
         return bool(self.inserts or self.rounds or self.published or self.sent)
