@@ -78,18 +78,12 @@ class Candidate:
     @property
     def keys(self) -> tuple[RowKey, ...]:
         """What a step that decides names as its own."""
-        keys = [job_key(self.draft.id), promotion_key(self.draft.id, self.generation)]
-        if self.last_final is not None:
-            keys.append(job_key(self.last_final.id))
-        return tuple(keys)
+        final = self.last_final
+        return (job_key(self.draft.id), *((job_key(final.id),) if final is not None else ()))
 
     @property
     def shared(self) -> tuple[RowKey, ...]:
         return (*batch_keys(self.draft), *blog_keys([self.draft]))
-
-
-def promotion_key(draft_job_id: UUID, generation: int) -> RowKey:
-    return RowKey(PromotionRow, (draft_job_id, generation))
 
 
 async def candidate(draft_id: UUID, tenant: str, journal: Journal) -> Candidate | None:
@@ -193,14 +187,17 @@ def _rejection(
 
 
 def still_undecided(look: Look, found: Candidate) -> JobRow:
-    """The draft's row under its lock; raises `DecidedMeanwhile` where *found* is out of date."""
+    """The draft's row under its lock; raises `DecidedMeanwhile` where *found* is out of date.
+
+    Every decision raises the draft's version. It is asked and not the decision's row, which a look
+    that has waited for the draft's lock may not see yet; that row's key is the last guard.
+    """
     draft = look.get(JobRow, found.draft.id)
-    decided = look.get(PromotionRow, found.draft.id, found.generation) is not None
     revived = False
     if found.last_final is not None:
         final = look.get(JobRow, found.last_final.id)
         revived = final is not None and final.state not in LOST_FINAL
-    if draft is None or decided or revived:
+    if draft is None or draft.version != found.draft.version or revived:
         raise DecidedMeanwhile("the draft was decided meanwhile")
     return draft
 

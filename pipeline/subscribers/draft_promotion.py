@@ -9,7 +9,6 @@ from uuid import UUID
 import structlog
 
 from adapters.ports import Ids
-from adapters.store import reads
 from pipeline.final import owed_final
 from pipeline.journal import Journal
 from pipeline.promote import (
@@ -18,6 +17,7 @@ from pipeline.promote import (
     approve,
     block,
     blog_is_deleted,
+    candidate,
 )
 from schemas.events import CloudEvent
 from schemas.step import Look, RowKey, Step, Writes
@@ -33,13 +33,17 @@ async def promote_draft(event: CloudEvent, journal: Journal, ids: Ids) -> None:
     if event.data.get("batch_id") is None or not event.data["is_draft"]:
         return
     draft_id = UUID(event.data["job_id"])
-    draft = await journal.read(reads.job, event.tenant, draft_id)
-    if draft is None:
-        log.error("completed_draft_is_gone", draft_job_id=str(draft_id))
+    while True:
+        found = await candidate(draft_id, event.tenant, journal)
+        if found is None:
+            log.error("completed_draft_is_gone", draft_job_id=str(draft_id))
+            return
+        try:
+            outcome = await journal.record(_promotion(event.id, found, journal, ids))
+        except DecidedMeanwhile:
+            continue
+        log.info("draft_handled", draft_job_id=str(draft_id), outcome=outcome)
         return
-    # As if nobody had decided yet: the draft's lock shows whether somebody has.
-    outcome = await journal.record(_promotion(event.id, Candidate(draft), journal, ids))
-    log.info("draft_handled", draft_job_id=str(draft_id), outcome=outcome)
 
 
 def _promotion(handled: UUID, found: Candidate, journal: Journal, ids: Ids) -> Step[str]:
@@ -51,16 +55,15 @@ def _promotion(handled: UUID, found: Candidate, journal: Journal, ids: Ids) -> S
         if look.get(InboxRow, NAME, handled) is not None:
             return "handled before"
         writes.insert(InboxRow.of(subscriber=NAME, event_id=handled, handled_at=now), NAME, handled)
+        if found.last is not None:
+            return "decided before"
         batch = look.get(BatchRow, found.draft.batch_id)
         if batch is None or not batch.awaits_promotion:
             return "its batch buys nothing by itself"
-        try:
-            if blog_is_deleted(look, found.draft):
-                block(look, writes, found, "blog_deleted", event_id=event_ids[0], at=now)
-                return "blocked: the blog was deleted"
-            approve(look, writes, found, final, decided_by=DecidedBy.AUTOMATIC, event_ids=event_ids)
-        except DecidedMeanwhile:
-            return "decided before"
+        if blog_is_deleted(look, found.draft):
+            block(look, writes, found, "blog_deleted", event_id=event_ids[0], at=now)
+            return "blocked: the blog was deleted"
+        approve(look, writes, found, final, decided_by=DecidedBy.AUTOMATIC, event_ids=event_ids)
         return "approved"
 
     keys = (RowKey(InboxRow, (NAME, handled)), *found.keys)

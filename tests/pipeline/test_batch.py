@@ -39,7 +39,7 @@ from tests.batches import (
     stop,
     told,
 )
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import START, FakeClock
 from tests.fakes.provider import COST, raises
 from tests.jobs import NOW, new_job
 from tests.world import TENANT, World, world_on
@@ -407,10 +407,10 @@ async def test_the_last_two_jobs_that_end_at_once_complete_the_batch_once(
     postgres_url: str,
 ) -> None:
     """Two processes; both commits stand before the batch's lock at the same moment."""
-    clock = FakeClock()
+    later = FakeClock(START + timedelta(hours=1))  # ids follow from it, and differ
     async with (
-        world_on(postgres_url, clock=clock) as one,
-        world_on(postgres_url, clock=clock, blobs=one.blobs) as two,
+        world_on(postgres_url) as one,
+        world_on(postgres_url, clock=later, blobs=one.blobs) as two,
     ):
         reply = await ask(one, {}, {}, workflow="final_only")
         watcher = await asyncpg.connect(postgres_url)

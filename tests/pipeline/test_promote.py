@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -41,7 +42,7 @@ from tests.batches import (
     refuse,
     told,
 )
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import START, FakeClock
 from tests.fakes.provider import raises
 from tests.world import TENANT, World, world_on
 
@@ -164,10 +165,10 @@ async def test_a_person_and_the_automatic_promotion_at_once_buy_one_final(world:
 
 async def test_two_processes_that_promote_at_once_buy_one_final(postgres_url: str) -> None:
     """Both have read the draft as undecided, and both commits wait for its row."""
-    clock = FakeClock()
+    later = FakeClock(START + timedelta(hours=1))  # ids follow from it, and differ
     async with (
-        world_on(postgres_url, clock=clock) as one,
-        world_on(postgres_url, clock=clock, blobs=one.blobs) as two,
+        world_on(postgres_url) as one,
+        world_on(postgres_url, clock=later, blobs=one.blobs) as two,
     ):
         reply = await ask(one, {})
         (draft_id,) = reply.job_ids
