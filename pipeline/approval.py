@@ -1,10 +1,10 @@
 """Approval links: decide about a draft from a mail or a chat, without a login.
 
-What approving and rejecting mean is not known here: both are handed over, and both settle for
-themselves who was first. A link is never used up by being looked at.
+Promoting and rejecting settle for themselves who was first. A link is never used up by being
+looked at.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -14,38 +14,22 @@ from uuid import UUID
 import structlog
 
 from adapters.errors import NoSuchObject
-from adapters.ports import BlobStore
+from adapters.ports import BlobStore, Ids
 from adapters.store import reads
 from pipeline.errors import BlogGone, NoSuchJob, NotApprovable
+from pipeline.final import final_quality
 from pipeline.journal import Journal
 from pipeline.links import Link, Purpose, sign
+from pipeline.promote import candidate, promote, reject
 from pipeline.providers import Providers
 from schemas.replies import ApprovalLinksResponse
-from schemas.requests import Quality
-from schemas.tables import ImageRow, JobRow
+from schemas.tables import DecidedBy, Decision, ImageRow, JobRow
 from states.table import State
 
 log = structlog.get_logger(__name__)
 
 # Of the variants the narrowest that is at least so wide: enough to decide, small enough to embed.
 PICTURE_WIDTH = 500
-# A final that ended like this may be bought again.
-LOST_FINAL = frozenset({State.FAILED, State.CANCELLED})
-
-
-@dataclass(frozen=True, slots=True)
-class Decisions:
-    """What links lead to. Each takes the draft's id and its tenant.
-
-    *approve* buys the final and returns it, or the one that was bought before; *reject* is a
-    success when it is done again. Both raise a `PipelineError` for what may not be. *quality* is
-    that of the final which approving would buy.
-    """
-
-    approve: Callable[[UUID, str], Awaitable[JobRow]]
-    reject: Callable[[UUID, str], Awaitable[object]]
-    is_rejected: Callable[[UUID, str], Awaitable[bool]]
-    quality: Callable[[JobRow], Quality]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +87,21 @@ async def approval_links(
 
 
 async def draft_of(
-    link: Link,
-    decisions: Decisions,
-    *,
-    journal: Journal,
-    blobs: BlobStore,
-    providers: Providers,
+    link: Link, *, journal: Journal, blobs: BlobStore, providers: Providers
 ) -> Draft:
     """What the bearer of *link* decides about; raises `NoSuchJob` where it is gone."""
-    job = await journal.read(reads.job, link.tenant, link.job_id)
-    if job is None:
+    found = await candidate(link.job_id, link.tenant, journal)
+    if found is None:
         raise NoSuchJob(link.job_id)
-    final = None
-    if job.final_job_id is not None:
-        final = await journal.read(reads.job, link.tenant, job.final_job_id)
+    job = found.draft
     provider = providers.by_name.get(job.provider)
     images = await journal.read(reads.images_of_jobs, link.tenant, [job.id])
     return Draft(
         job=job,
         picture=await _picture(images[0], blobs) if images else None,
-        price=provider.price(decisions.quality(job)) if provider is not None else None,
-        final=final if final is not None and final.state not in LOST_FINAL else None,
-        rejected=await decisions.is_rejected(job.id, link.tenant),
+        price=provider.price(final_quality(job)) if provider is not None else None,
+        final=found.standing_final,
+        rejected=found.last is not None and found.last.decision is Decision.REJECTED,
     )
 
 
@@ -136,13 +113,22 @@ async def check_blog(draft: Draft, journal: Journal) -> None:
         raise BlogGone(blog.blog_id)
 
 
-async def decide(link: Link, decisions: Decisions) -> None:
+async def decide(link: Link, *, journal: Journal, ids: Ids, providers: Providers) -> None:
     """Do what *link* is for; a `PipelineError` says why it may not be done any more."""
     match link.purpose:
         case Purpose.APPROVE:
-            await decisions.approve(link.job_id, link.tenant)
+            await promote(
+                link.job_id,
+                link.tenant,
+                decided_by=DecidedBy.LINK,
+                journal=journal,
+                ids=ids,
+                providers=providers,
+            )
         case Purpose.REJECT:
-            await decisions.reject(link.job_id, link.tenant)
+            await reject(
+                link.job_id, link.tenant, decided_by=DecidedBy.LINK, journal=journal, ids=ids
+            )
         case _ as never:
             assert_never(never)
     log.info("link_used", purpose=link.purpose.value, job_id=str(link.job_id))

@@ -75,6 +75,11 @@ def resolved_strategy(wanted: str | None, provider: ImageProvider) -> Strategy:
     return Strategy(wanted)
 
 
+def final_quality(draft: JobRow) -> Quality:
+    """The quality of the draft's final where nobody asks for another."""
+    return Quality(_wanted(draft, "quality") or DEFAULT_QUALITY)
+
+
 def _wanted(draft: JobRow, name: str) -> Any:
     return draft.request.get(WANTED, {}).get(name)
 
@@ -86,7 +91,7 @@ def _request(draft: JobRow, asked: Mapping[str, Any]) -> ImageGenerationRequest:
         "blog_job_id": draft.blog_job_id,
         "role": draft.role,
         "position": draft.position,
-        "quality": _wanted(draft, "quality") or DEFAULT_QUALITY,
+        "quality": final_quality(draft),
     }
     given = {name: value for name, value in asked.items() if value is not None}
     return ImageGenerationRequest.model_validate(own | places | given | {"draft_job_id": draft.id})

@@ -222,9 +222,16 @@ class Journal:
 
     async def _commit_or_repeat(self, steps: list[Step[Any]]) -> list[Outcome]:
         conflicts = 0
+        rejected = False
         while True:
             try:
                 return await self._store.commit(steps)
+            except StoreRejected:
+                # A step that took a row for absent while another process wrote it may break a
+                # CHECK before the row's key tells; seen anew, it decides otherwise.
+                if rejected or len(steps) > 1:
+                    raise
+                rejected = True
             except CommitUnknown as unknown:
                 log.warning("commit_unknown", steps=len(steps), ticket=unknown.ticket)
                 outcomes = await self._settle(unknown.ticket)

@@ -38,7 +38,12 @@ class SentMark(NamedTuple):
 
 
 class Look:
-    """The locked rows of a group, as the steps before this one left them."""
+    """The locked rows of a group, as the steps before this one left them.
+
+    A row that is there is locked and is what it says. A row that is absent may have been committed
+    by another process while this look waited for a lock: a step that decides by an absence inserts
+    that very row, so that its key settles the race and the group is repeated.
+    """
 
     def __init__(self, rows: dict[RowKey, Row], named: Iterable[RowKey]) -> None:
         self._rows = rows

@@ -2,7 +2,17 @@
 
 from fastapi import FastAPI
 
-from pipeline.routes import batches, blogs, dispatch, events, health, images, jobs, worker
+from pipeline.routes import (
+    approvals,
+    batches,
+    blogs,
+    dispatch,
+    events,
+    health,
+    images,
+    jobs,
+    worker,
+)
 from pipeline.routes.hosts import KnownHosts
 from pipeline.routes.limits import BodyLimit
 from pipeline.routes.problems import PROBLEMS, install_problems
@@ -26,7 +36,7 @@ def create_api() -> FastAPI:
         redoc_url=None,
         docs_url=None,
     )
-    for module in (images, batches, jobs, events, blogs, dispatch, worker, health):
+    for module in (images, batches, jobs, approvals, events, blogs, dispatch, worker, health):
         app.include_router(module.router)
     install_problems(app)
     return app

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,10 @@ from uuid import UUID
 import httpx2
 import pytest
 import pytest_asyncio
-from fastapi import FastAPI
 
-from adapters.store import reads
-from pipeline.approval import Decisions
-from pipeline.errors import DraftNotUsable
 from pipeline.links import Link, Purpose, read, sign
-from pipeline.routes.approvals import approval_routes
-from pipeline.routes.problems import install_problems
 from pipeline.settings import Settings
-from schemas.requests import Quality
-from schemas.tables import JobRow
-from tests.service import GENERATE, LOCAL, PATIENCE_SECONDS, Here, served
+from tests.service import Here, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,45 +22,10 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror="alert(2)">\'</title></
 
 
 @dataclass
-class Deciders:
-    """What links lead to here: finals are really asked for, rejections are kept in a set."""
-
-    here: Here
-    rejected: set[UUID] = field(default_factory=set)
-    approvals: int = 0
-
-    async def approve(self, draft_id: UUID, tenant: str) -> JobRow:
-        self.approvals += 1
-        draft = await self._job(draft_id, tenant)
-        if draft_id in self.rejected:
-            raise DraftNotUsable(draft_id, "it was rejected")
-        asked = {"prompt": draft.request["prompt"], "quality": "high"}
-        reply = await self.here.http.post(GENERATE, json=asked | {"draft_job_id": str(draft_id)})
-        if reply.status_code == 409:
-            raise DraftNotUsable(draft_id, reply.json()["detail"])
-        return await self._job(UUID(reply.json()["job_id"]), tenant)
-
-    async def reject(self, draft_id: UUID, tenant: str) -> None:
-        self.rejected.add(draft_id)
-
-    async def is_rejected(self, draft_id: UUID, tenant: str) -> bool:
-        return draft_id in self.rejected
-
-    async def _job(self, job_id: UUID, tenant: str) -> JobRow:
-        job = await self.here.limner.journal.read(reads.job, tenant, job_id)
-        assert job is not None
-        return job
-
-    def decisions(self) -> Decisions:
-        return Decisions(self.approve, self.reject, self.is_rejected, lambda _: Quality.HIGH)
-
-
-@dataclass
 class Bearer:
     """A service, and somebody who has nothing but a link."""
 
     here: Here
-    deciders: Deciders
     http: httpx2.AsyncClient
 
     async def draft(self, **request: Any) -> str:
@@ -90,16 +47,7 @@ class Bearer:
 async def bearer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bearer]:
     home: Path = tmp_path_factory.mktemp("approval") / "home"
     async with served(Settings(home=home)) as here:
-        deciders = Deciders(here)
-        app = FastAPI()
-        app.include_router(approval_routes(lambda _: deciders.decisions()))
-        install_problems(app)
-        app.state.limner = here.limner
-        transport = httpx2.ASGITransport(app=app)
-        async with httpx2.AsyncClient(
-            transport=transport, base_url=LOCAL, timeout=PATIENCE_SECONDS
-        ) as http:
-            yield Bearer(here, deciders, http)
+        yield Bearer(here, here.http)
 
 
 class Page(HTMLParser):
@@ -164,7 +112,6 @@ async def test_approving_buys_one_final_however_often_it_is_done(bearer: Bearer)
     final = (await bearer.here.status(draft))["final_job_id"]
     assert final is not None
     await bearer.here.completed(final)
-    done = bearer.deciders.approvals
     for reply in (
         await bearer.http.post(links["approve_url"]),
         await bearer.http.get(links["approve_url"]),
@@ -177,7 +124,6 @@ async def test_approving_buys_one_final_however_often_it_is_done(bearer: Bearer)
         assert "decided before" in page.text
         assert "final picture is finished" in page.text
         assert "button" not in page.tags
-    assert bearer.deciders.approvals == done
     assert bearer.here.count("jobs", f"draft_job_id = '{draft.replace('-', '')}'") == 1
 
 
