@@ -88,8 +88,14 @@ class _Demo:
         began = time.monotonic()
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
+                drafts = await self._batch()
                 with self._progress() as progress:
-                    await asyncio.gather(*(self._one(one, progress) for one in self.illustrations))
+                    await asyncio.gather(
+                        *(
+                            self._one(one, draft_id, progress)
+                            for one, draft_id in zip(self.illustrations, drafts, strict=True)
+                        )
+                    )
                 await self._linked()
         except TimeoutError:
             self._console.print(
@@ -109,49 +115,51 @@ class _Demo:
             console=self._console,
         )
 
-    async def _one(self, one: Illustration, progress: Progress) -> None:
-        """A draft first; then, approved by asking for it, the final in its place."""
-        section = one.section
-        one.draft = await self._job(
-            progress,
-            f"{section.title}, draft",
-            {
-                "prompt": section.prompt,
-                "quality": "draft",
-                "aspect_ratio": section.aspect_ratio,
-                "blog_id": self._blog_id,
-                "role": section.role,
-                "position": section.position,
-                "alt_text": section.alt_text,
-            },
-        )
-        if one.draft["status"] != "completed":
-            return
-        one.final = await self._job(
-            progress,
-            f"{section.title}, final",
-            {
-                "prompt": section.prompt,
-                "quality": "high",
-                "aspect_ratio": section.aspect_ratio,
-                "draft_job_id": one.draft["job_id"],
-            },
-        )
-
-    async def _job(self, progress: Progress, title: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _batch(self) -> list[str]:
+        """Ask for all pictures of the post at once; the ids of their drafts."""
         reply = await self._client.post(
-            "/api/v1/images/generate-async", json=body, headers={"Idempotency-Key": uuid4().hex}
+            "/api/v1/images/batch-generate",
+            json={
+                "blog_id": self._blog_id,
+                "workflow": "draft_then_final",
+                "images": [
+                    {
+                        "prompt": one.section.prompt,
+                        "aspect_ratio": one.section.aspect_ratio,
+                        "role": one.section.role,
+                        "position": one.section.position,
+                        "alt_text": one.section.alt_text,
+                    }
+                    for one in self.illustrations
+                ],
+            },
+            headers={"Idempotency-Key": self._blog_id},
         )
         if reply.status_code != 202:
             raise CommandFailed(f"the service refused the request: {reply.text}")
-        job_id = reply.json()["job_id"]
+        return list(reply.json()["job_ids"])
+
+    async def _one(self, one: Illustration, draft_id: str, progress: Progress) -> None:
+        """Watch a draft, and then the final that takes its place."""
+        title = one.section.title
+        one.draft = await self._watched(progress, f"{title}, draft", draft_id)
+        while one.draft["status"] == "completed" and not one.draft["final_job_id"]:
+            one.draft = await self._status(draft_id)
+            await asyncio.sleep(POLL_SECONDS)
+        if one.draft["final_job_id"]:
+            one.final = await self._watched(progress, f"{title}, final", one.draft["final_job_id"])
+
+    async def _watched(self, progress: Progress, title: str, job_id: str) -> dict[str, Any]:
         bar: TaskID = progress.add_task(title, total=100, state="queued")
         while True:
-            status = (await self._client.get(f"/api/v1/images/jobs/{job_id}")).json()
+            status = await self._status(job_id)
             progress.update(bar, completed=status["progress_percentage"], state=status["status"])
             if status["status"] in AT_REST:
-                return dict(status)
+                return status
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _status(self, job_id: str) -> dict[str, Any]:
+        return dict((await self._client.get(f"/api/v1/images/jobs/{job_id}")).json())
 
     async def _linked(self) -> None:
         """Wait until every final stands in its place."""
