@@ -41,6 +41,9 @@ class TablePlan:
             for column in self.columns
             if (decoder := _decoder(column, dialect)) is not None
         ]
+        self._changing_decoders = [
+            (name, decoder) for name, decoder in self.decoders if name not in row.WRITTEN_ONCE
+        ]
         self._codecs = dict(zip(self.names, self.encoders, strict=True))
         self.types = [_postgres_type(column) for column in self.columns]
         self.key_types = [self.types[self.names.index(name)] for name in self.key_names]
@@ -82,7 +85,7 @@ class TablePlan:
 
         The row keeps *values*.
         """
-        for name, decode in self.decoders:
+        for name, decode in self._changing_decoders if known else self.decoders:
             values[name] = decode(values[name])
         values.update(known)
         return self.row.of_all(values)
