@@ -1,9 +1,10 @@
 """Limner as a peer of the yardstick: its use cases on PostgreSQL, one worker process.
 
 The submitter only commits; the worker is woken by NOTIFY and runs queue, bus and subscribers. The
-provider answers the yardstick's `generate()`; the two effects are blog-linking and an inbox-only
-subscriber. The blob store and the pictures are stand-ins, since no peer handles bytes; nothing
-else is left out or switched off.
+provider answers the yardstick's `generate()`. Jobs are the drafts of batches (ten a post, one where
+jobs are submitted one by one) whose finals wait for an approval; the two effects are blog-linking
+and draft-promotion. The blob store and the pictures are stand-ins, since no peer handles bytes;
+nothing else is left out or switched off.
 
 Run through the yardstick's own `run.py`, with this file as the peer.
 """
@@ -14,9 +15,10 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,27 +35,23 @@ from adapters.local.ids import RandomIds, SystemEntropy
 from adapters.local.queue import LocalTaskQueue
 from adapters.ports import PaintedPicture, Painting, PaintRequest, StoredObject, TakenPicture
 from adapters.store.database import migrate, open_store
+from pipeline.batch import submit_batch
 from pipeline.dispatch import Dispatching
 from pipeline.generate import generate as generate_job
 from pipeline.journal import Journal
 from pipeline.providers import Providers
 from pipeline.quarantine import quarantine
 from pipeline.relay import Relay
-from pipeline.submit import submit
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
 from pipeline.worker import Worker
-from schemas.events import CloudEvent, EventType
 from schemas.fidelity import Fidelity
-from schemas.requests import ImageGenerationRequest, Quality, Strategy
-from schemas.step import Look, RowKey, Step, Writes
-from schemas.tables import InboxRow
+from schemas.requests import Approval, BatchImageGenerationRequest, ImageGenerationRequest, Strategy
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 TENANT = "default"
-SECOND = "promotion-stand-in"
-SUBMITTED_AT_ONCE = 500
+SUBMITTED_AT_ONCE = 50
 JOBS_A_POST = 10
 
 EFFECTS = """
@@ -137,17 +135,6 @@ def setup() -> None:
     asyncio.run(make())
 
 
-async def second_effect(event: CloudEvent, journal: Journal) -> None:
-    """An inbox row and nothing else."""
-    row = InboxRow.of(subscriber=SECOND, event_id=event.id, handled_at=journal.now())
-
-    def decide(look: Look, writes: Writes) -> None:
-        if look.get(InboxRow, SECOND, event.id) is None:
-            writes.insert(row, SECOND, event.id)
-
-    await journal.record(Step("second", decide, (RowKey(InboxRow, (SECOND, event.id)),)))
-
-
 def worker(concurrency: int) -> None:
     async def work() -> None:
         gc.freeze()  # as `limner serve` does
@@ -176,14 +163,8 @@ def worker(concurrency: int) -> None:
             dispatches_per_second=None,
             concurrent_dispatches=concurrency,
         )
-        linking = [Subscription(s.name, s.types, s.handler(journal, ids)) for s in SUBSCRIBERS]
-        second = Subscription(
-            SECOND,
-            frozenset({EventType.JOB_COMPLETED.value}),
-            partial(second_effect, journal=journal),
-        )
         bus = LocalEventBus(
-            [*linking, second],
+            [Subscription(s.name, s.types, s.handler(journal, ids)) for s in SUBSCRIBERS],
             clock=clock,
             ids=ids,
             quarantine=partial(quarantine, journal=journal),
@@ -208,29 +189,41 @@ async def submitter() -> AsyncIterator[Sub]:
     await journal.start()
     provider = YardProvider()
     providers = Providers({provider.name: provider}, provider.name, {})
-    count = 0
+    posts = count()
 
-    async def one(job_id: str) -> None:
-        nonlocal count
-        count += 1
-        request = ImageGenerationRequest(
-            prompt=PAYLOAD["prompt"],
-            quality=Quality.HIGH,
-            seed=PAYLOAD["seed"],
-            blog_id=f"post-{count // JOBS_A_POST}",
-            blog_job_id=job_id,
+    async def post(job_ids: Sequence[str]) -> None:
+        """One batch of drafts, whose finals wait for an approval."""
+        request = BatchImageGenerationRequest(
+            images=[
+                ImageGenerationRequest(
+                    prompt=PAYLOAD["prompt"], seed=PAYLOAD["seed"], blog_job_id=job_id
+                )
+                for job_id in job_ids
+            ],
+            blog_id=f"post-{next(posts)}-{job_ids[0]}",
+            approval=Approval.REQUIRED,
         )
-        await submit(
+        await submit_batch(
             request,
             tenant=TENANT,
             idempotency_key=None,
+            most_images=JOBS_A_POST,
             journal=journal,
             ids=ids,
             providers=providers,
-            estimate=lambda quality: 20,
+            estimate=lambda qualities: 20,
         )
 
-    yield Sub(one, lambda jobs: gather_bounded(SUBMITTED_AT_ONCE, jobs, one))
+    async def one(job_id: str) -> None:
+        await post([job_id])
+
+    async def many(job_ids: Sequence[str]) -> None:
+        posts_of_jobs = [
+            job_ids[first : first + JOBS_A_POST] for first in range(0, len(job_ids), JOBS_A_POST)
+        ]
+        await gather_bounded(SUBMITTED_AT_ONCE, posts_of_jobs, post)
+
+    yield Sub(one, many)
     await journal.close()
     await store.close()
 

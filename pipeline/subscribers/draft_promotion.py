@@ -4,6 +4,7 @@ Only the first decision about a draft is ever its own. Whatever somebody else de
 cancelled batch buys nothing, and a deleted blog leaves the promotion blocked.
 """
 
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -11,17 +12,12 @@ import structlog
 from adapters.ports import Ids
 from pipeline.final import owed_final
 from pipeline.journal import Journal
-from pipeline.promote import (
-    Candidate,
-    DecidedMeanwhile,
-    approve,
-    block,
-    blog_is_deleted,
-    candidate,
-)
+from pipeline.move import job_key
+from pipeline.promote import Candidate, approve, block, blog_is_deleted
+from pipeline.tally import batch_key
 from schemas.events import CloudEvent
 from schemas.step import Look, RowKey, Step, Writes
-from schemas.tables import BatchRow, DecidedBy, InboxRow
+from schemas.tables import BatchRow, BlogRow, DecidedBy, InboxRow, JobRow
 
 log = structlog.get_logger(__name__)
 
@@ -32,39 +28,34 @@ async def promote_draft(event: CloudEvent, journal: Journal, ids: Ids) -> None:
     """Buy the final of a completed draft, if its batch says so."""
     if event.data.get("batch_id") is None or not event.data["is_draft"]:
         return
-    draft_id = UUID(event.data["job_id"])
-    while True:
-        found = await candidate(draft_id, event.tenant, journal)
-        if found is None:
-            log.error("completed_draft_is_gone", draft_job_id=str(draft_id))
-            return
-        try:
-            outcome = await journal.record(_promotion(event.id, found, journal, ids))
-        except DecidedMeanwhile:
-            continue
-        log.info("draft_handled", draft_job_id=str(draft_id), outcome=outcome)
-        return
+    outcome = await journal.record(_promotion(event, journal.now(), ids))
+    log.info("draft_handled", draft_job_id=event.data["job_id"], outcome=outcome)
 
 
-def _promotion(handled: UUID, found: Candidate, journal: Journal, ids: Ids) -> Step[str]:
-    now = journal.now()
-    final = owed_final(found.draft, job_id=ids.new(), now=now)
-    event_ids = ids.new(), ids.new()
+def _promotion(event: CloudEvent, now: datetime, ids: Ids) -> Step[str]:
+    draft_id, batch_id = UUID(event.data["job_id"]), UUID(event.data["batch_id"])
+    blog_id = event.data["blog_id"]
+    final_id, event_ids = ids.new(), (ids.new(), ids.new())
 
     def decide(look: Look, writes: Writes) -> str:
-        if look.get(InboxRow, NAME, handled) is not None:
+        if look.get(InboxRow, NAME, event.id) is not None:
             return "handled before"
-        writes.insert(InboxRow.of(subscriber=NAME, event_id=handled, handled_at=now), NAME, handled)
-        if found.last is not None:
-            return "decided before"
-        batch = look.get(BatchRow, found.draft.batch_id)
+        writes.insert(
+            InboxRow.of(subscriber=NAME, event_id=event.id, handled_at=now), NAME, event.id
+        )
+        draft, batch = look.get(JobRow, draft_id), look.get(BatchRow, batch_id)
+        if draft is None or draft.version != event.seq:
+            return "decided before"  # nothing else changes a completed draft
         if batch is None or not batch.awaits_promotion:
             return "its batch buys nothing by itself"
-        if blog_is_deleted(look, found.draft):
+        found = Candidate(draft)
+        if blog_is_deleted(look, draft):
             block(look, writes, found, "blog_deleted", event_id=event_ids[0], at=now)
             return "blocked: the blog was deleted"
+        final = owed_final(draft, job_id=final_id, now=now)
         approve(look, writes, found, final, decided_by=DecidedBy.AUTOMATIC, event_ids=event_ids)
         return "approved"
 
-    keys = (RowKey(InboxRow, (NAME, handled)), *found.keys)
-    return Step("promote_draft", decide, keys, found.shared)
+    keys = (RowKey(InboxRow, (NAME, event.id)), job_key(draft_id))
+    blog = (RowKey(BlogRow, (event.tenant, blog_id)),) if blog_id is not None else ()
+    return Step("promote_draft", decide, keys, (batch_key(batch_id), *blog))
