@@ -52,8 +52,8 @@ class Batch:
         self.update_names = {
             row: plans.by_row[row].update_names(columns) for row, columns in changed.items()
         }
-        self.published.sort()
-        self.sent.sort(key=lambda mark: (mark.target, mark.job_id))
+        self.published.sort(key=lambda event_id: event_id.int)
+        self.sent.sort(key=lambda mark: (mark.target, mark.job_id.int))
 
     def _is_same_version(self, number: int, key: RowKey, row: Row) -> bool:
         """Whether *row* is only another content of the version that this round writes already."""

@@ -147,9 +147,9 @@ class Plans:
         self.by_row = {row: TablePlan(row, dialect) for row in TABLES}
         self.order = {row: number for number, row in enumerate(TABLES)}
 
-    def sorted_keys(self, keys: Iterable[RowKey]) -> dict[type[Row], list[tuple[Any, ...]]]:
-        """Group keys by table, tables in their order and keys in theirs."""
-        found: dict[type[Row], set[tuple[Any, ...]]] = {}
+    def by_table(self, keys: Iterable[RowKey]) -> dict[type[Row], list[tuple[Any, ...]]]:
+        """Group keys by table, each key once; tables in their order, keys in that of arrival."""
+        found: dict[type[Row], dict[tuple[Any, ...], None]] = {}
         for row, key in keys:
-            found.setdefault(row, set()).add(key)
-        return {row: sorted(found[row]) for row in sorted(found, key=self.order.__getitem__)}
+            found.setdefault(row, {})[key] = None
+        return {row: list(found[row]) for row in sorted(found, key=self.order.__getitem__)}

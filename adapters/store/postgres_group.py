@@ -36,7 +36,7 @@ class Groups:
         named = [key for step in group for key in (*step.keys, *step.shared)]
         rows: dict[RowKey, Row] = {}
         rest = []
-        for row, keys in self._plans.sorted_keys(named).items():
+        for row, keys in self._plans.by_table(named).items():
             plan = self._plans.by_row[row]
             if row.WRITTEN_ONCE:
                 await self._look_at_wide(connection, plan, keys, rows)

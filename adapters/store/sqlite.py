@@ -228,7 +228,7 @@ class SqliteStore:
     def _look(self, connection: sqlite3.Connection, group: Sequence[Step[Any]]) -> Look:
         rows: dict[RowKey, Row] = {}
         named = [key for step in group for key in (*step.keys, *step.shared)]
-        keys = self._plans.sorted_keys(named)
+        keys = self._plans.by_table(named)
         for row, wanted in keys.items():
             plan = self._plans.by_row[row]
             for key in wanted:
