@@ -2,14 +2,16 @@
 
 Without loss under concurrent commits: the reader goes by an order in which nothing can appear
 behind it (see `reads.events_after`). It is woken by the own journal, by other processes through
-the database, and by a slow poll as a safety net.
+the database, and by a slow poll as a safety net. Hundreds may watch: what costs is done once an
+event, or once for all events that a watcher gets together, never once an event and watcher.
 """
 
 import asyncio
 from bisect import bisect_right
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import cached_property
 from uuid import UUID
 
 import structlog
@@ -19,15 +21,18 @@ from adapters.ports import Clock
 from adapters.store import reads
 from pipeline.journal import Journal
 from schemas.cursors import EventCursor, Place
+from schemas.events import cloud_event
+from schemas.server_sent import server_sent
 from schemas.step import Writes
 from schemas.tables import Event
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 2.0
+# Without news, watchers are told so this often.
+PING_SECONDS = 15.0
 PAGE = 500
-# Events that are kept in memory; a watcher that is further behind reads the database itself.
-REMEMBERED = 5_000
+MOST_REMEMBERED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +65,34 @@ class Reset:
     cursor: EventCursor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seen:
-    """One event with the cursor to go on after it."""
+    """One event with the cursor to go on after it; all watchers share it."""
 
     event: Event
     cursor: EventCursor
+
+    @cached_property
+    def wire(self) -> bytes:
+        """The event as its watchers get it, serialised once."""
+        data = cloud_event(self.event).model_dump_json()
+        return server_sent(self.event.type, data, self.cursor)
 
 
 @dataclass(slots=True)
 class Feed:
     journal: Journal
     clock: Clock
-    _lineage: UUID | None = None
-    _epoch: int = 0
-    _at: Place | None = None
-    _remembered: deque[tuple[Place, Event]] = field(
-        default_factory=lambda: deque(maxlen=REMEMBERED)
-    )
-    # Where memory begins: everything after this place is remembered.
-    _since: Place | None = None
+    # Events that are kept in memory; a watcher that is further behind reads the database itself.
+    most_remembered: int = MOST_REMEMBERED
+    _at: EventCursor | None = None
+    # All events after `_since` up to `_at`, without a gap.
+    _remembered: list[Seen] = field(default_factory=list)
+    _since: EventCursor | None = None
     _watchers: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
+    _pings: int = 0
     _closed: bool = False
 
     def wake(self, committed: Sequence[Writes] = ()) -> None:
@@ -91,6 +101,7 @@ class Feed:
 
     async def run(self) -> None:
         """Read what is new, again and again, while anybody watches."""
+        pinged_at = self.clock.monotonic()
         while True:
             await self._wait_for_news()
             if not self._watchers or self._at is None:
@@ -99,6 +110,10 @@ class Feed:
                 await self._read_on(self._at)
             except Unavailable as exc:
                 log.warning("feed_interrupted", error=str(exc))
+            if self.clock.monotonic() - pinged_at >= PING_SECONDS:
+                pinged_at = self.clock.monotonic()
+                self._pings += 1
+                self._wake_watchers()
 
     def close(self) -> None:
         """End every watcher's stream."""
@@ -112,65 +127,96 @@ class Feed:
 
     async def watch(
         self, wanted: Filter, after: EventCursor | None = None, *, follow: bool = True
-    ) -> AsyncIterator[Seen | Reset]:
+    ) -> AsyncGenerator[Sequence[Seen] | Reset]:
         """Give every event that *wanted* names, from *after* on, or from now on, without end.
 
-        Without *follow* it begins with the oldest and ends where the events end.
+        Those that are there come together, at most `PAGE` at once; none at all is a sign of life.
+        Without *follow* it begins with the oldest and ends where the events end. After a `Reset` it
+        goes on with what is new.
         """
         tail = await self.tail()
-        place = tail.place
+        begin = tail if follow else EventCursor(tail.lineage, Place(0, 0, 0))
         if after is not None:
+            begin = after
             if after.lineage != tail.lineage or after.place.epoch != tail.place.epoch:
+                begin = tail
                 yield Reset(tail)
-            else:
-                place = after.place
-        elif not follow:
-            place = Place(0, 0, 0)  # who wants no news wants what there is
+        async with aclosing(self._follow(begin, tail) if follow else self._rows(begin)) as pages:
+            async for page in pages:
+                found = [one for one in page if wanted.wants(one.event)]
+                if found or not page:
+                    yield found
+
+    async def watch_job(self, tenant: str, job_id: UUID) -> AsyncGenerator[Sequence[Seen] | Reset]:
+        """Give every event of a job from its first on, without end."""
+        tail = await self.tail()
+        rows = await self.journal.read(reads.events_of_stream, tenant, "job", str(job_id))
+        # What cannot be read in order yet comes after the tail, even with a lower sequence.
+        history = [row for row in rows if Place.of(row) <= tail.place]
+        yield [Seen(row, EventCursor(tail.lineage, Place.of(row))) for row in history]
+        async with aclosing(self.watch(Filter(tenant, job_id=job_id), tail)) as watching:
+            async for found in watching:
+                yield found
+
+    async def _rows(self, after: EventCursor) -> AsyncGenerator[Sequence[Seen]]:
+        """Every event after *after* that can be read now."""
+        while page := await self._read(after):
+            yield page
+            after = page[-1].cursor
+
+    async def _follow(
+        self, after: EventCursor, tail: EventCursor
+    ) -> AsyncGenerator[Sequence[Seen]]:
+        """Every event after *after* without end, and nothing as a sign of life."""
         self._watchers += 1
         try:
-            if self._at is None or self._watchers == 1:
+            if self._watchers == 1:
                 self._begin(tail)
+            pings = self._pings
             while not self._closed:
                 moved = self._moved
-                events = await self._after(place)
-                for at, event in events:
-                    place = at
-                    if wanted.wants(event):
-                        yield Seen(event, EventCursor(tail.lineage, at))
-                if not events:
-                    if not follow:
-                        return
-                    await moved.wait()
+                if page := await self._after(after):
+                    yield page
+                    after = page[-1].cursor
+                    continue
+                await moved.wait()
+                if pings != self._pings:
+                    pings = self._pings
+                    yield ()
         finally:
             self._watchers -= 1
 
     def _begin(self, tail: EventCursor) -> None:
-        self._lineage = tail.lineage
-        self._at = self._since = tail.place
+        self._at = self._since = tail
         self._remembered.clear()
 
-    async def _after(self, place: Place) -> list[tuple[Place, Event]]:
-        """Events after *place*: from memory where it reaches back so far, else a page of rows."""
-        if self._since is not None and place >= self._since:
-            start = bisect_right(self._remembered, place, key=lambda kept: kept[0])
-            return [self._remembered[number] for number in range(start, len(self._remembered))]
-        rows = await self.journal.read(reads.events_after, place, PAGE)
-        return [(Place.of(row), row) for row in rows]
+    async def _after(self, after: EventCursor) -> Sequence[Seen]:
+        """Events after *after*: from memory where it reaches back so far, else a page of rows."""
+        assert self._since is not None
+        if after.place < self._since.place:
+            return await self._read(after)
+        start = bisect_right(self._remembered, after.place, key=_place)
+        return self._remembered[start : start + PAGE]
 
-    async def _read_on(self, at: Place) -> None:
-        while True:
-            rows = await self.journal.read(reads.events_after, at, PAGE)
-            for row in rows:
-                at = Place.of(row)
-                if len(self._remembered) == REMEMBERED:
-                    self._since = self._remembered[0][0]
-                self._remembered.append((at, row))
-            self._at = at
-            if rows:
-                self._moved.set()
-                self._moved = asyncio.Event()
-            if len(rows) < PAGE:
+    async def _read(self, after: EventCursor) -> list[Seen]:
+        rows = await self.journal.read(reads.events_after, after.place, PAGE)
+        return [Seen(row, EventCursor(after.lineage, Place.of(row))) for row in rows]
+
+    async def _read_on(self, at: EventCursor) -> None:
+        while page := await self._read(at):
+            at = self._at = page[-1].cursor
+            self._remembered += page
+            # Not at each new one: moving thousands costs more than keeping some.
+            if len(self._remembered) >= 2 * self.most_remembered:
+                self._since = self._remembered[-self.most_remembered - 1].cursor
+                del self._remembered[: -self.most_remembered]
+            self._wake_watchers()
+            if len(page) < PAGE:
                 return
+
+    def _wake_watchers(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     async def _wait_for_news(self) -> None:
         poll = asyncio.ensure_future(self.clock.sleep(POLL_SECONDS))
@@ -181,3 +227,7 @@ class Feed:
             poll.cancel()
             woken.cancel()
         self._wake.clear()
+
+
+def _place(seen: Seen) -> Place:
+    return seen.cursor.place
