@@ -60,7 +60,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The cursor is not of this database, or of its past before a restore: begin anew."""
+    """The cursor is not of this database, or of what a restore has undone: begin anew."""
 
     cursor: EventCursor
 
@@ -122,8 +122,7 @@ class Feed:
 
     async def tail(self) -> EventCursor:
         """The cursor after the newest event that can be read now."""
-        lineage, place = await self.journal.read(reads.last_place)
-        return EventCursor(lineage, place)
+        return await self.journal.read(reads.tail)
 
     async def watch(
         self, wanted: Filter, after: EventCursor | None = None, *, follow: bool = True
@@ -135,10 +134,10 @@ class Feed:
         goes on with what is new.
         """
         tail = await self.tail()
-        begin = tail if follow else EventCursor(tail.lineage, Place(0, 0, 0))
+        begin = tail if follow else EventCursor.beginning(tail.lineage)
         if after is not None:
             begin = after
-            if after.lineage != tail.lineage or after.place.epoch != tail.place.epoch:
+            if not await self.journal.read(reads.holds, after):
                 begin = tail
                 yield Reset(tail)
         async with aclosing(self._follow(begin, tail) if follow else self._rows(begin)) as pages:
@@ -153,7 +152,7 @@ class Feed:
         rows = await self.journal.read(reads.events_of_stream, tenant, "job", str(job_id))
         # What cannot be read in order yet comes after the tail, even with a lower sequence.
         history = [row for row in rows if Place.of(row) <= tail.place]
-        yield [Seen(row, EventCursor(tail.lineage, Place.of(row))) for row in history]
+        yield [Seen(row, EventCursor.of(tail.lineage, row)) for row in history]
         async with aclosing(self.watch(Filter(tenant, job_id=job_id), tail)) as watching:
             async for found in watching:
                 yield found
@@ -200,7 +199,7 @@ class Feed:
 
     async def _read(self, after: EventCursor) -> list[Seen]:
         rows = await self.journal.read(reads.events_after, after.place, PAGE)
-        return [Seen(row, EventCursor(after.lineage, Place.of(row))) for row in rows]
+        return [Seen(row, EventCursor.of(after.lineage, row)) for row in rows]
 
     async def _read_on(self, at: EventCursor) -> None:
         while page := await self._read(at):

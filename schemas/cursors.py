@@ -6,7 +6,8 @@ from uuid import UUID
 
 from schemas.tables import EventRow
 
-_FORM = re.compile(r"([0-9a-f]{32})-(\d{1,10})-(\d{1,19})-(\d{1,19})")
+_FORM = re.compile(r"([0-9a-f]{32})-(\d{1,9})-(\d{1,18})-(\d{1,18})-([0-9a-f]{32})")
+_NO_EVENT = UUID(int=0)
 
 
 class Place(NamedTuple):
@@ -23,13 +24,27 @@ class Place(NamedTuple):
 
 
 class EventCursor(NamedTuple):
-    """A place and the database that it is in."""
+    """An event, its place, and the database that it is in.
+
+    The place alone would not do: a database that was put back to an earlier state gives the same
+    places again, to other events.
+    """
 
     lineage: UUID
     place: Place
+    event_id: UUID
+
+    @classmethod
+    def of(cls, lineage: UUID, event: EventRow) -> Self:
+        return cls(lineage, Place.of(event), event.event_id)
+
+    @classmethod
+    def beginning(cls, lineage: UUID) -> Self:
+        """Before the first event of all."""
+        return cls(lineage, Place(0, 0, 0), _NO_EVENT)
 
     def __str__(self) -> str:
-        return "-".join((self.lineage.hex, *map(str, self.place)))
+        return "-".join((self.lineage.hex, *map(str, self.place), self.event_id.hex))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -37,4 +52,5 @@ class EventCursor(NamedTuple):
         found = _FORM.fullmatch(text)
         if found is None:
             return None
-        return cls(UUID(found[1]), Place(int(found[2]), int(found[3]), int(found[4])))
+        place = Place(int(found[2]), int(found[3]), int(found[4]))
+        return cls(UUID(found[1]), place, UUID(found[5]))

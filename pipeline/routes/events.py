@@ -83,7 +83,8 @@ async def watch_events(
     """All events from now on, or after `Last-Event-ID`.
 
     With `follow=false` the stream begins with the oldest event and ends with the newest. A `reset`
-    says that the cursor is not of this database: its `id` is where the stream goes on.
+    says that the cursor is not of this database, or that a restore has undone its event: the `id`
+    of the `reset` is where the stream goes on.
     """
     wanted = Filter(tenant, frozenset(type or ()), blog_id, batch_id)
     return EventStream(_from_cursor(limner.feed, wanted, last_event_id, follow=follow))
@@ -123,5 +124,8 @@ def _told(found: Sequence[Seen]) -> bytes:
 
 
 def _reset(cursor: EventCursor) -> bytes:
-    told = {"reason": "the cursor is not of this database; read the present state and go on here"}
+    told = {
+        "reason": "the cursor is not of this database, or of what a restore has undone;"
+        " read the present state and go on here"
+    }
     return server_sent(RESET, json.dumps(told), cursor)

@@ -114,7 +114,7 @@ async def test_a_stream_ends_when_the_service_stops(tmp_path: Path) -> None:
 async def test_a_foreign_cursor_is_told_to_begin_anew(tmp_path: Path) -> None:
     with Service(tmp_path / "home") as service:
         async with httpx2.AsyncClient(timeout=30) as client:
-            for cursor in ("nonsense", f"{'0' * 32}-0-0-7"):
+            for cursor in ("nonsense", f"{0:032}-0-0-7-{0:032}"):
                 reply = await client.get(
                     f"{service.address}/api/v1/events",
                     params={"follow": "false"},

@@ -1,6 +1,7 @@
 """Watchers see every event once and in order, whatever is committed at the same time."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from sqlalchemy.engine import make_url
 
 from adapters.local.clock import SystemClock
 from adapters.ports import Clock
@@ -130,20 +132,29 @@ async def test_watchers_see_only_what_they_asked_for(database_url: str) -> None:
         assert await types(tenant="somebody-else") == []
 
 
-@pytest.mark.parametrize("foreign", ["lineage", "epoch"])
-async def test_a_foreign_cursor_is_reset(database_url: str, foreign: str) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lineage": uuid4()},
+        {"event_id": uuid4()},
+        {"place": Place(1, 0, 0)},
+        {"place": Place(10**9 - 1, 10**18 - 1, 10**18 - 1)},
+    ],
+    ids=["lineage", "event", "epoch", "far"],
+)
+async def test_a_foreign_cursor_is_reset(database_url: str, changes: dict[str, Any]) -> None:
     async with watched(database_url) as world:
         await world.submit()
         tail = await world.feed.tail()
-        if foreign == "lineage":
-            cursor = EventCursor(uuid4(), tail.place)
-        else:
-            cursor = EventCursor(tail.lineage, Place(tail.place.epoch + 1, 0, 0))
+        cursor = EventCursor.parse(str(tail._replace(**changes)))
+        assert cursor is not None
         found = await there_is(world.feed.watch(Filter(TENANT), cursor, follow=False))
         assert found == [Reset(tail)]
 
 
-@pytest.mark.parametrize("text", ["", "7", "x" * 32 + "-0-0-0", "\x00", "-" * 40])
+@pytest.mark.parametrize(
+    "text", ["", "7", "x" * 32 + "-0-0-0", f"{0:032}-0-0-{10**18}-{0:032}", "\x00", "-" * 40]
+)
 def test_what_is_no_cursor_is_not_taken_for_one(text: str) -> None:
     assert EventCursor.parse(text) is None
 
@@ -216,25 +227,104 @@ async def test_another_processs_commit_wakes_the_listener(postgres_url: str) -> 
     await listener.close()
 
 
+async def restored_from_a_dump(world: World, other: "asyncpg.Connection[Any]") -> None:
+    """As on another server: events carry transaction ids that this one has yet to give."""
+    await other.execute("UPDATE events SET xid = xid + 1000000000")
+    await world.store.prepare()
+
+
 async def test_a_restored_database_begins_a_new_epoch(postgres_url: str) -> None:
-    """As after a restore from a dump: events carry ids that this server has yet to give."""
     other = await asyncpg.connect(postgres_url)
     async with watched(postgres_url) as world:
         await world.submit()
         before = await world.feed.tail()
-        await other.execute("UPDATE events SET xid = xid + 1000000000")
-        await world.store.prepare()
+        await restored_from_a_dump(world, other)
         await world.submit()
         tail = await world.feed.tail()
         assert tail.place.epoch == before.place.epoch + 1
-        found = await there_is(world.feed.watch(Filter(TENANT), before, follow=False))
-        assert found == [Reset(tail)]
-        old = EventCursor(tail.lineage, Place(before.place.epoch, 0, 0))
-        rows = await world.store.read(reads.events_after, old.place, 10)
-        assert [row.epoch for row in rows] == [0, 1]
         await world.store.prepare()
+        await world.submit()
         assert (await world.feed.tail()).place.epoch == tail.place.epoch
     await other.close()
+
+
+async def test_a_reader_goes_through_older_epochs_into_the_present_one(postgres_url: str) -> None:
+    other = await asyncpg.connect(postgres_url)
+    async with watched(postgres_url) as world:
+        jobs = []
+        for _ in range(3):
+            jobs += [str(await world.submit()) for _ in range(3)]
+            await restored_from_a_dump(world, other)
+        tail = await world.feed.tail()
+        watching = world.feed.watch(Filter(TENANT), EventCursor.beginning(tail.lineage))
+        found = await take(watching, 9)
+        jobs.append(str(await world.submit()))
+        found += await take(watching, 1)
+        assert subjects(found) == jobs
+        assert [one.cursor.place.epoch for one in found] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
+        for number, one in enumerate(found[:-1]):
+            again = world.feed.watch(Filter(TENANT), EventCursor.parse(str(one.cursor)))
+            assert subjects(await take(again, 9 - number)) == jobs[number + 1 :]
+    await other.close()
+
+
+async def test_only_the_present_epoch_waits_for_open_transactions(postgres_url: str) -> None:
+    early, late = new_job(), new_job()
+    other = await asyncpg.connect(postgres_url)
+    async with watched(postgres_url) as world:
+        old = [str(await world.submit()) for _ in range(2)]
+        await restored_from_a_dump(world, other)
+        transaction = other.transaction()
+        await transaction.start()
+        await insert_event(other, early)
+        await world.journal.record(create(late))
+        readable = await there_is(world.feed.watch(Filter(TENANT), follow=False))
+        assert subjects(readable) == old
+        await transaction.commit()
+        found = await there_is(world.feed.watch(Filter(TENANT), readable[-1].cursor, follow=False))
+        assert subjects(found) == [str(early.id), str(late.id)]
+    await other.close()
+
+
+@asynccontextmanager
+async def backup_of(url: str) -> AsyncIterator[str]:
+    """A copy of the database as it is now; nobody may be connected to it."""
+    parsed = make_url(url)
+    name = f"{parsed.database}_restored"
+    restored = parsed.set(database=name).render_as_string(hide_password=False)
+    if parsed.get_backend_name() == "sqlite":
+        shutil.copy(str(parsed.database), name)
+        yield restored
+        return
+    server = parsed.set(database="postgres").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(server)
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {parsed.database}")
+    try:
+        yield restored
+    finally:
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await connection.close()
+
+
+async def test_what_a_restore_kept_is_gone_on_from_and_what_it_has_undone_is_reset(
+    database_url: str,
+) -> None:
+    async with watched(database_url) as world:
+        jobs = [str(await world.submit()) for _ in range(3)]
+        _, kept, _ = await there_is(world.feed.watch(Filter(TENANT), follow=False))
+    async with backup_of(database_url) as restored:
+        async with watched(database_url) as world:
+            for _ in range(2):
+                await world.submit()
+            undone = await world.feed.tail()
+        async with watched(restored) as world:
+            jobs += [str(await world.submit()) for _ in range(4)]
+            found = await there_is(world.feed.watch(Filter(TENANT), kept.cursor, follow=False))
+            assert subjects(found) == jobs[2:]
+            tail = await world.feed.tail()
+            assert undone.place < tail.place  # what is new would seem to be old
+            found = await there_is(world.feed.watch(Filter(TENANT), undone, follow=False))
+            assert found == [Reset(tail)]
 
 
 async def test_a_watcher_that_is_far_behind_reads_the_database(sqlite_url: str) -> None:
