@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -20,7 +21,7 @@ from adapters.errors import Unavailable
 from adapters.ports import Clock
 from adapters.store import reads
 from pipeline.journal import Journal
-from schemas.cursors import EventCursor, Place
+from schemas.cursors import EventCursor, EventFilter, Place
 from schemas.events import cloud_event
 from schemas.server_sent import server_sent
 from schemas.step import Writes
@@ -33,29 +34,6 @@ POLL_SECONDS = 2.0
 PING_SECONDS = 15.0
 PAGE = 500
 MOST_REMEMBERED = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which events a watcher wants; an empty part wants all."""
-
-    tenant: str
-    types: frozenset[str] = frozenset()
-    blog_id: str | None = None
-    batch_id: UUID | None = None
-    job_id: UUID | None = None
-
-    def wants(self, event: Event) -> bool:
-        return (
-            event.tenant == self.tenant
-            and (not self.types or event.type in self.types)
-            and (self.blog_id is None or event.blog_id == self.blog_id)
-            and (self.batch_id is None or event.batch_id == self.batch_id)
-            and (
-                self.job_id is None
-                or (event.stream_kind == "job" and event.stream_id == str(self.job_id))
-            )
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +55,13 @@ class Seen:
         """The event as its watchers get it, serialised once."""
         data = cloud_event(self.event).model_dump_json()
         return server_sent(self.event.type, data, self.cursor)
+
+
+class _Page(NamedTuple):
+    """Some of what a watcher wants, in order, and the cursor after all that was looked through."""
+
+    seen: Sequence[Seen]
+    cursor: EventCursor
 
 
 @dataclass(slots=True)
@@ -125,7 +110,7 @@ class Feed:
         return await self.journal.read(reads.tail)
 
     async def watch(
-        self, wanted: Filter, after: EventCursor | None = None, *, follow: bool = True
+        self, wanted: EventFilter, after: EventCursor | None = None, *, follow: bool = True
     ) -> AsyncGenerator[Sequence[Seen] | Reset]:
         """Give every event that *wanted* names, from *after* on, or from now on, without end.
 
@@ -140,11 +125,10 @@ class Feed:
             if not await self.journal.read(reads.holds, after):
                 begin = tail
                 yield Reset(tail)
-        async with aclosing(self._follow(begin, tail) if follow else self._rows(begin)) as pages:
+        pages = self._follow(begin, tail, wanted) if follow else self._rows(begin, wanted)
+        async with aclosing(pages):
             async for page in pages:
-                found = [one for one in page if wanted.wants(one.event)]
-                if found or not page:
-                    yield found
+                yield page
 
     async def watch_job(self, tenant: str, job_id: UUID) -> AsyncGenerator[Sequence[Seen] | Reset]:
         """Give every event of a job from its first on, without end."""
@@ -153,20 +137,22 @@ class Feed:
         # What cannot be read in order yet comes after the tail, even with a lower sequence.
         history = [row for row in rows if Place.of(row) <= tail.place]
         yield [Seen(row, EventCursor.of(tail.lineage, row)) for row in history]
-        async with aclosing(self.watch(Filter(tenant, job_id=job_id), tail)) as watching:
+        async with aclosing(self.watch(EventFilter(tenant, job_id=job_id), tail)) as watching:
             async for found in watching:
                 yield found
 
-    async def _rows(self, after: EventCursor) -> AsyncGenerator[Sequence[Seen]]:
-        """Every event after *after* that can be read now."""
-        while page := await self._read(after):
-            yield page
-            after = page[-1].cursor
+    async def _rows(
+        self, after: EventCursor, wanted: EventFilter
+    ) -> AsyncGenerator[Sequence[Seen]]:
+        """What is wanted after *after* and can be read now."""
+        while (page := await self._read(after, wanted)).seen:
+            yield page.seen
+            after = page.cursor
 
     async def _follow(
-        self, after: EventCursor, tail: EventCursor
+        self, after: EventCursor, tail: EventCursor, wanted: EventFilter
     ) -> AsyncGenerator[Sequence[Seen]]:
-        """Every event after *after* without end, and nothing as a sign of life."""
+        """What is wanted after *after* without end, and nothing as a sign of life."""
         self._watchers += 1
         try:
             if self._watchers == 1:
@@ -174,9 +160,11 @@ class Feed:
             pings = self._pings
             while not self._closed:
                 moved = self._moved
-                if page := await self._after(after):
-                    yield page
-                    after = page[-1].cursor
+                page = await self._after(after, wanted)
+                if page.seen:
+                    yield page.seen
+                if page.cursor != after:
+                    after = page.cursor
                     continue
                 await moved.wait()
                 if pings != self._pings:
@@ -189,28 +177,30 @@ class Feed:
         self._at = self._since = tail
         self._remembered.clear()
 
-    async def _after(self, after: EventCursor) -> Sequence[Seen]:
-        """Events after *after*: from memory where it reaches back so far, else a page of rows."""
+    async def _after(self, after: EventCursor, wanted: EventFilter) -> _Page:
+        """A page from memory where that reaches back so far, else from the database."""
         assert self._since is not None
         if after.place < self._since.place:
-            return await self._read(after)
+            return await self._read(after, wanted)
         start = bisect_right(self._remembered, after.place, key=_place)
-        return self._remembered[start : start + PAGE]
+        told = self._remembered[start : start + PAGE]
+        seen = [one for one in told if wanted.wants(one.event)]
+        return _Page(seen, told[-1].cursor if told else after)
 
-    async def _read(self, after: EventCursor) -> list[Seen]:
-        rows = await self.journal.read(reads.events_after, after.place, PAGE)
-        return [Seen(row, EventCursor.of(after.lineage, row)) for row in rows]
+    async def _read(self, after: EventCursor, wanted: EventFilter | None = None) -> _Page:
+        rows, cursor = await self.journal.read(reads.events_after, after, PAGE, wanted)
+        return _Page([Seen(row, EventCursor.of(after.lineage, row)) for row in rows], cursor)
 
     async def _read_on(self, at: EventCursor) -> None:
-        while page := await self._read(at):
-            at = self._at = page[-1].cursor
-            self._remembered += page
+        while (page := await self._read(at)).seen:
+            at = self._at = page.cursor
+            self._remembered += page.seen
             # Not at each new one: moving thousands costs more than keeping some.
             if len(self._remembered) >= 2 * self.most_remembered:
                 self._since = self._remembered[-self.most_remembered - 1].cursor
                 del self._remembered[: -self.most_remembered]
             self._wake_watchers()
-            if len(page) < PAGE:
+            if len(page.seen) < PAGE:
                 return
 
     def _wake_watchers(self) -> None:

@@ -1,6 +1,10 @@
-"""Where a reader of all events stands: given with each event, given back to go on after it."""
+"""What a reader of all events wants, and where it stands.
+
+A cursor is given with each event, and given back to go on after it.
+"""
 
 import re
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 from uuid import UUID
 
@@ -54,3 +58,26 @@ class EventCursor(NamedTuple):
             return None
         place = Place(int(found[2]), int(found[3]), int(found[4]))
         return cls(UUID(found[1]), place, UUID(found[5]))
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events a reader wants; an empty part wants all. `reads.events_after` says it in SQL."""
+
+    tenant: str
+    types: frozenset[str] = frozenset()
+    blog_id: str | None = None
+    batch_id: UUID | None = None
+    job_id: UUID | None = None
+
+    def wants(self, event: EventRow) -> bool:
+        return (
+            event.tenant == self.tenant
+            and (not self.types or event.type in self.types)
+            and (self.blog_id is None or event.blog_id == self.blog_id)
+            and (self.batch_id is None or event.batch_id == self.batch_id)
+            and (
+                self.job_id is None
+                or (event.stream_kind == "job" and event.stream_id == str(self.job_id))
+            )
+        )

@@ -1,6 +1,6 @@
 """Every read of the product. Each takes the tenant, save those of the machinery, which say so."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, Self
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from schemas.cursors import EventCursor, Place
+from schemas.cursors import EventCursor, EventFilter
 from schemas.tables import (
     Batch,
     Blog,
@@ -412,19 +412,44 @@ def holds(session: Session, cursor: EventCursor) -> bool:
     return event is not None and EventCursor.of(lineage, event) == cursor
 
 
-def events_after(session: Session, after: Place, limit: int) -> Sequence[Event]:
-    """Events after a place, in the order in which no event ever appears behind a reader.
+def events_after(
+    session: Session, after: EventCursor, limit: int, wanted: EventFilter | None = None
+) -> tuple[Sequence[Event], EventCursor]:
+    """At most *limit* events that are *wanted*, and the cursor after all that was looked through.
 
-    On PostgreSQL a position is given before its commit, so a lower one may be committed later;
-    readable is only what was written by transactions older than every open one. Nobody writes into
-    an older epoch any more, so that all of it can be read, whatever transaction ids it carries. All
-    tenants: the feed's, which gives each watcher its own.
+    They come in the order in which no event ever appears behind a reader. On PostgreSQL a position
+    is given before its commit, so a lower one may be committed later; readable is only what was
+    written by transactions older than every open one. Nobody writes into an older epoch any more,
+    so that all of it can be read, whatever transaction ids it carries. All tenants: the feed's,
+    which gives each watcher its own.
     """
-    behind = sa.tuple_(Event.epoch, Event.xid, Event.position) > sa.tuple_(
-        *(sa.literal(part, sa.BigInteger) for part in after)
-    )
-    query = select(Event).where(behind, _readable(session))
-    return session.exec(_in_order(query).limit(limit)).all()
+    end = tail(session)
+    if end.place <= after.place:
+        return [], after
+    place = sa.tuple_(Event.epoch, Event.xid, Event.position)
+    # Nothing appears before the end any more, so that the two queries need no common snapshot.
+    query = select(Event).where(place > _at(after), place <= _at(end))
+    if wanted is not None:
+        query = query.where(*_wanted(wanted))
+    events = session.exec(_in_order(query).limit(limit)).all()
+    return events, EventCursor.of(end.lineage, events[-1]) if len(events) == limit else end
+
+
+def _at(cursor: EventCursor) -> sa.Tuple:
+    return sa.tuple_(*(sa.literal(part, sa.BigInteger) for part in cursor.place))
+
+
+def _wanted(wanted: EventFilter) -> Iterator[sa.ColumnElement[bool]]:
+    yield col(Event.tenant) == wanted.tenant
+    if wanted.types:
+        yield col(Event.type).in_(wanted.types)
+    if wanted.blog_id is not None:
+        yield col(Event.blog_id) == wanted.blog_id
+    if wanted.batch_id is not None:
+        yield col(Event.batch_id) == wanted.batch_id
+    if wanted.job_id is not None:
+        yield col(Event.stream_kind) == "job"
+        yield col(Event.stream_id) == str(wanted.job_id)
 
 
 def _readable(session: Session) -> sa.ColumnElement[bool]:

@@ -12,9 +12,9 @@ from starlette.types import Send
 
 from adapters.store import reads
 from pipeline.errors import NoSuchJob
-from pipeline.feed import Feed, Filter, Reset, Seen
+from pipeline.feed import Feed, Reset, Seen
 from pipeline.routes.dependencies import Running, Tenant
-from schemas.cursors import EventCursor
+from schemas.cursors import EventCursor, EventFilter
 from schemas.events import EventType
 from schemas.requests import Name
 from schemas.server_sent import MEDIA_TYPE, PING, server_sent
@@ -86,7 +86,7 @@ async def watch_events(
     says that the cursor is not of this database, or that a restore has undone its event: the `id`
     of the `reset` is where the stream goes on.
     """
-    wanted = Filter(tenant, frozenset(type or ()), blog_id, batch_id)
+    wanted = EventFilter(tenant, frozenset(type or ()), blog_id, batch_id)
     return EventStream(_from_cursor(limner.feed, wanted, last_event_id, follow=follow))
 
 
@@ -97,12 +97,12 @@ async def watch_job(
     """One job's events: its whole history first, then what happens; or after `Last-Event-ID`."""
     if last_event_id is None:
         return EventStream(_text(limner.feed.watch_job(tenant, job_id)))
-    wanted = Filter(tenant, job_id=job_id)
+    wanted = EventFilter(tenant, job_id=job_id)
     return EventStream(_from_cursor(limner.feed, wanted, last_event_id, follow=True))
 
 
 async def _from_cursor(
-    feed: Feed, wanted: Filter, last_event_id: str | None, *, follow: bool
+    feed: Feed, wanted: EventFilter, last_event_id: str | None, *, follow: bool
 ) -> AsyncGenerator[bytes]:
     after = EventCursor.parse(last_event_id) if last_event_id is not None else None
     if last_event_id is not None and after is None:

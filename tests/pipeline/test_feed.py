@@ -15,8 +15,8 @@ from adapters.local.clock import SystemClock
 from adapters.ports import Clock
 from adapters.store import reads
 from adapters.store.database import open_store
-from pipeline.feed import PING_SECONDS, POLL_SECONDS, Filter, Reset, Seen
-from schemas.cursors import EventCursor, Place
+from pipeline.feed import PING_SECONDS, POLL_SECONDS, Reset, Seen
+from schemas.cursors import EventCursor, EventFilter, Place
 from schemas.tables import JobRow
 from tests.fakes.clock import START, FakeClock
 from tests.jobs import NOW, create, new_job
@@ -60,10 +60,14 @@ def subjects(found: Sequence[Seen | Reset]) -> list[str]:
     return [one.event.stream_id if isinstance(one, Seen) else "reset" for one in found]
 
 
+def cursors(found: Sequence[Seen | Reset]) -> list[str]:
+    return [str(one.cursor) for one in found]
+
+
 async def test_a_watcher_sees_what_happens_from_now_on(database_url: str) -> None:
     async with watched(database_url) as world:
         await world.submit()
-        watching = world.feed.watch(Filter(TENANT))
+        watching = world.feed.watch(EventFilter(TENANT))
         first = asyncio.ensure_future(take(watching, 3))
         await asyncio.sleep(0)
         async with asyncio.timeout(20):
@@ -79,11 +83,11 @@ async def test_a_watcher_goes_on_after_its_cursor_without_gap_or_repetition(
     async with watched(database_url) as world:
         start = await world.feed.tail()
         jobs = [str(await world.submit()) for _ in range(10)]
-        watching = world.feed.watch(Filter(TENANT), start)
+        watching = world.feed.watch(EventFilter(TENANT), start)
         seen = await take(watching, 4)
         await watching.aclose()
         jobs += [str(await world.submit()) for _ in range(5)]
-        again = world.feed.watch(Filter(TENANT), EventCursor.parse(str(seen[-1].cursor)))
+        again = world.feed.watch(EventFilter(TENANT), EventCursor.parse(str(seen[-1].cursor)))
         assert subjects(seen) + subjects(await take(again, 11)) == jobs
 
 
@@ -91,45 +95,59 @@ async def test_without_follow_the_stream_ends_where_the_events_end(database_url:
     async with watched(database_url) as world:
         start = await world.feed.tail()
         await world.submit()
-        found = await there_is(world.feed.watch(Filter(TENANT), start, follow=False))
+        found = await there_is(world.feed.watch(EventFilter(TENANT), start, follow=False))
         assert len(found) == 1
         await world.submit()
-        everything = await there_is(world.feed.watch(Filter(TENANT), follow=False))
+        everything = await there_is(world.feed.watch(EventFilter(TENANT), follow=False))
         assert len(everything) == 2
 
 
 async def test_without_follow_the_stream_does_not_wait_for_the_feed(sqlite_url: str) -> None:
     async with world_on(sqlite_url) as world:  # where no feed runs
-        follower = asyncio.ensure_future(anext(world.feed.watch(Filter(TENANT)), None))
+        follower = asyncio.ensure_future(anext(world.feed.watch(EventFilter(TENANT)), None))
         async with asyncio.timeout(10):
             while not world.feed._watchers:
                 await world.journal.read(reads.alive)
         start = await world.feed.tail()
         await world.submit()
-        found = await there_is(world.feed.watch(Filter(TENANT), start, follow=False))
+        found = await there_is(world.feed.watch(EventFilter(TENANT), start, follow=False))
         assert len(found) == 1
         world.feed.close()
         await follower
 
 
-async def test_watchers_see_only_what_they_asked_for(database_url: str) -> None:
+async def test_watchers_see_only_what_they_asked_for_live_and_from_the_database(
+    database_url: str,
+) -> None:
     async with watched(database_url) as world:
         start = await world.feed.tail()
         mine = await world.submit(blog_id="post")
+        numbers = {
+            EventFilter(TENANT): 5,
+            EventFilter(TENANT, types=frozenset({"image.job.completed"})): 1,
+            EventFilter(TENANT, blog_id="post"): 4,
+            EventFilter(TENANT, job_id=mine): 4,
+            EventFilter(TENANT, batch_id=uuid4()): 0,
+            EventFilter("somebody-else"): 0,
+        }
+        live = {
+            wanted: asyncio.ensure_future(take(world.feed.watch(wanted, start), number or 1))
+            for wanted, number in numbers.items()
+        }
+        async with asyncio.timeout(10):
+            while world.feed._watchers < len(live):
+                await world.journal.read(reads.alive)
         await world.deliver(mine)
         await world.submit(blog_id="other")
-
-        async def types(**wanted: Any) -> list[str]:
-            tenant = wanted.pop("tenant", TENANT)
-            watching = world.feed.watch(Filter(tenant, **wanted), start, follow=False)
-            return [one.event.type for one in await there_is(watching) if isinstance(one, Seen)]
-
-        assert len(await types()) == 5
-        assert await types(types=frozenset({"image.job.completed"})) == ["image.job.completed"]
-        assert len(await types(blog_id="post")) == 4
-        assert len(await types(job_id=mine)) == 4
-        assert await types(batch_id=uuid4()) == []
-        assert await types(tenant="somebody-else") == []
+        for wanted, number in numbers.items():
+            stored = await there_is(world.feed.watch(wanted, start, follow=False))
+            assert len(stored) == number
+            if number:
+                assert cursors(await live[wanted]) == cursors(stored)
+        for wanted, number in numbers.items():
+            assert live[wanted].done() == bool(number)
+            live[wanted].cancel()
+        await asyncio.gather(*live.values(), return_exceptions=True)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +166,7 @@ async def test_a_foreign_cursor_is_reset(database_url: str, changes: dict[str, A
         tail = await world.feed.tail()
         cursor = EventCursor.parse(str(tail._replace(**changes)))
         assert cursor is not None
-        found = await there_is(world.feed.watch(Filter(TENANT), cursor, follow=False))
+        found = await there_is(world.feed.watch(EventFilter(TENANT), cursor, follow=False))
         assert found == [Reset(tail)]
 
 
@@ -181,9 +199,9 @@ async def test_a_lower_position_that_is_committed_late_is_delivered(postgres_url
         await transaction.start()
         await insert_event(other, early)
         await world.journal.record(create(late))
-        assert await there_is(world.feed.watch(Filter(TENANT), start, follow=False)) == []
+        assert await there_is(world.feed.watch(EventFilter(TENANT), start, follow=False)) == []
         await transaction.commit()
-        found = await take(world.feed.watch(Filter(TENANT), start), 2)
+        found = await take(world.feed.watch(EventFilter(TENANT), start), 2)
         assert subjects(found) == [str(early.id), str(late.id)]
         positions = [one.cursor.place.position for one in found]
         assert positions == sorted(positions)
@@ -256,14 +274,14 @@ async def test_a_reader_goes_through_older_epochs_into_the_present_one(postgres_
             jobs += [str(await world.submit()) for _ in range(3)]
             await restored_from_a_dump(world, other)
         tail = await world.feed.tail()
-        watching = world.feed.watch(Filter(TENANT), EventCursor.beginning(tail.lineage))
+        watching = world.feed.watch(EventFilter(TENANT), EventCursor.beginning(tail.lineage))
         found = await take(watching, 9)
         jobs.append(str(await world.submit()))
         found += await take(watching, 1)
         assert subjects(found) == jobs
         assert [one.cursor.place.epoch for one in found] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
         for number, one in enumerate(found[:-1]):
-            again = world.feed.watch(Filter(TENANT), EventCursor.parse(str(one.cursor)))
+            again = world.feed.watch(EventFilter(TENANT), EventCursor.parse(str(one.cursor)))
             assert subjects(await take(again, 9 - number)) == jobs[number + 1 :]
     await other.close()
 
@@ -278,10 +296,12 @@ async def test_only_the_present_epoch_waits_for_open_transactions(postgres_url: 
         await transaction.start()
         await insert_event(other, early)
         await world.journal.record(create(late))
-        readable = await there_is(world.feed.watch(Filter(TENANT), follow=False))
+        readable = await there_is(world.feed.watch(EventFilter(TENANT), follow=False))
         assert subjects(readable) == old
         await transaction.commit()
-        found = await there_is(world.feed.watch(Filter(TENANT), readable[-1].cursor, follow=False))
+        found = await there_is(
+            world.feed.watch(EventFilter(TENANT), readable[-1].cursor, follow=False)
+        )
         assert subjects(found) == [str(early.id), str(late.id)]
     await other.close()
 
@@ -311,7 +331,7 @@ async def test_what_a_restore_kept_is_gone_on_from_and_what_it_has_undone_is_res
 ) -> None:
     async with watched(database_url) as world:
         jobs = [str(await world.submit()) for _ in range(3)]
-        _, kept, _ = await there_is(world.feed.watch(Filter(TENANT), follow=False))
+        _, kept, _ = await there_is(world.feed.watch(EventFilter(TENANT), follow=False))
     async with backup_of(database_url) as restored:
         async with watched(database_url) as world:
             for _ in range(2):
@@ -319,11 +339,11 @@ async def test_what_a_restore_kept_is_gone_on_from_and_what_it_has_undone_is_res
             undone = await world.feed.tail()
         async with watched(restored) as world:
             jobs += [str(await world.submit()) for _ in range(4)]
-            found = await there_is(world.feed.watch(Filter(TENANT), kept.cursor, follow=False))
+            found = await there_is(world.feed.watch(EventFilter(TENANT), kept.cursor, follow=False))
             assert subjects(found) == jobs[2:]
             tail = await world.feed.tail()
             assert undone.place < tail.place  # what is new would seem to be old
-            found = await there_is(world.feed.watch(Filter(TENANT), undone, follow=False))
+            found = await there_is(world.feed.watch(EventFilter(TENANT), undone, follow=False))
             assert found == [Reset(tail)]
 
 
@@ -332,13 +352,15 @@ async def test_a_watcher_that_is_far_behind_reads_the_database(sqlite_url: str) 
         start = await world.feed.tail()
         jobs = [new_job() for _ in range(1_200)]
         await asyncio.gather(*(world.journal.record(create(job)) for job in jobs))
-        found = await take(world.feed.watch(Filter(TENANT), start), 1_200)
+        found = await take(world.feed.watch(EventFilter(TENANT), start), 1_200)
         assert sorted(subjects(found)) == sorted(str(job.id) for job in jobs)
 
 
 async def test_an_event_is_serialised_once_for_all_watchers(sqlite_url: str) -> None:
     async with watched(sqlite_url) as world:
-        watching = [world.feed.watch(Filter(TENANT), await world.feed.tail()) for _ in range(3)]
+        watching = [
+            world.feed.watch(EventFilter(TENANT), await world.feed.tail()) for _ in range(3)
+        ]
         first = [asyncio.ensure_future(take(one, 1)) for one in watching]
         async with asyncio.timeout(10):
             while world.feed._watchers < 3:
@@ -351,7 +373,7 @@ async def test_an_event_is_serialised_once_for_all_watchers(sqlite_url: str) -> 
 async def test_a_watcher_without_news_gets_a_sign_of_life(sqlite_url: str) -> None:
     clock = FakeClock()
     async with watched(sqlite_url, clock) as world:
-        life = asyncio.ensure_future(anext(world.feed.watch(Filter(TENANT))))
+        life = asyncio.ensure_future(anext(world.feed.watch(EventFilter(TENANT))))
         async with asyncio.timeout(20):
             while not life.done():
                 await clock.sleeping()
@@ -363,8 +385,8 @@ async def test_a_watcher_without_news_gets_a_sign_of_life(sqlite_url: str) -> No
 async def test_a_watcher_that_memory_has_left_behind_misses_nothing(sqlite_url: str) -> None:
     async with watched(sqlite_url) as world:
         world.feed.most_remembered = 10
-        slow = world.feed.watch(Filter(TENANT), await world.feed.tail())
-        quick = world.feed.watch(Filter(TENANT), await world.feed.tail())
+        slow = world.feed.watch(EventFilter(TENANT), await world.feed.tail())
+        quick = world.feed.watch(EventFilter(TENANT), await world.feed.tail())
         jobs = [str(await world.submit())]
         seen = await take(slow, 1)
         for _ in range(50):
@@ -377,7 +399,8 @@ async def test_a_watcher_that_memory_has_left_behind_misses_nothing(sqlite_url: 
 async def test_closing_the_feed_ends_every_stream(sqlite_url: str) -> None:
     async with watched(sqlite_url) as world:
         streams = [
-            asyncio.ensure_future(anext(world.feed.watch(Filter(TENANT)), None)) for _ in range(5)
+            asyncio.ensure_future(anext(world.feed.watch(EventFilter(TENANT)), None))
+            for _ in range(5)
         ]
         async with asyncio.timeout(10):
             while world.feed._watchers < 5:
