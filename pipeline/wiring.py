@@ -16,8 +16,6 @@ from adapters.local.connect import LocalWorld
 from adapters.local.processes import WorkerProcesses
 from adapters.pictures.worker import PillowPictures
 from adapters.ports import BlobStore, Ids, Processes
-from adapters.providers.sketch.provider import NAME as SKETCH
-from adapters.providers.sketch.provider import SketchProvider
 from adapters.store import reads
 from adapters.store.database import (
     AnyStore,
@@ -175,11 +173,11 @@ async def _open_store(
 def _providers(
     settings: Settings, processes: Processes, world: LocalWorld, failpoints: Failpoints
 ) -> Providers:
-    sketch = SketchProvider(processes, world.clock, settings.sketch)
+    painter = world.open_painter(processes, settings.sketch)
     providers = Providers(
-        by_name={SKETCH: guarded(sketch, "provider", failpoints)},
+        by_name={painter.name: guarded(painter, "provider", failpoints)},
         default=settings.default_provider,
-        stand_ins={"stability_ai": SKETCH} if world.alone else {},
+        stand_ins={"stability_ai": painter.name} if world.alone else {},
     )
     names = {*providers.by_name, *providers.stand_ins}
     if settings.default_provider not in names:

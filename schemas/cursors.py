@@ -1,12 +1,17 @@
-"""Where a reader of all events stands: given with each event, given back to go on after it."""
+"""What a reader of all events wants, and where it stands.
+
+A cursor is given with each event, and given back to go on after it.
+"""
 
 import re
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 from uuid import UUID
 
 from schemas.tables import EventRow
 
-_FORM = re.compile(r"([0-9a-f]{32})-(\d{1,10})-(\d{1,19})-(\d{1,19})")
+_FORM = re.compile(r"([0-9a-f]{32})-(\d{1,9})-(\d{1,18})-(\d{1,18})-([0-9a-f]{32})")
+_NO_EVENT = UUID(int=0)
 
 
 class Place(NamedTuple):
@@ -23,13 +28,27 @@ class Place(NamedTuple):
 
 
 class EventCursor(NamedTuple):
-    """A place and the database that it is in."""
+    """An event, its place, and the database that it is in.
+
+    The place alone would not do: a database that was put back to an earlier state gives the same
+    places again, to other events.
+    """
 
     lineage: UUID
     place: Place
+    event_id: UUID
+
+    @classmethod
+    def of(cls, lineage: UUID, event: EventRow) -> Self:
+        return cls(lineage, Place.of(event), event.event_id)
+
+    @classmethod
+    def beginning(cls, lineage: UUID) -> Self:
+        """Before the first event of all."""
+        return cls(lineage, Place(0, 0, 0), _NO_EVENT)
 
     def __str__(self) -> str:
-        return "-".join((self.lineage.hex, *map(str, self.place)))
+        return "-".join((self.lineage.hex, *map(str, self.place), self.event_id.hex))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -37,4 +56,28 @@ class EventCursor(NamedTuple):
         found = _FORM.fullmatch(text)
         if found is None:
             return None
-        return cls(UUID(found[1]), Place(int(found[2]), int(found[3]), int(found[4])))
+        place = Place(int(found[2]), int(found[3]), int(found[4]))
+        return cls(UUID(found[1]), place, UUID(found[5]))
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events a reader wants; an empty part wants all. `reads.events_after` says it in SQL."""
+
+    tenant: str
+    types: frozenset[str] = frozenset()
+    blog_id: str | None = None
+    batch_id: UUID | None = None
+    job_id: UUID | None = None
+
+    def wants(self, event: EventRow) -> bool:
+        return (
+            event.tenant == self.tenant
+            and (not self.types or event.type in self.types)
+            and (self.blog_id is None or event.blog_id == self.blog_id)
+            and (self.batch_id is None or event.batch_id == self.batch_id)
+            and (
+                self.job_id is None
+                or (event.stream_kind == "job" and event.stream_id == str(self.job_id))
+            )
+        )

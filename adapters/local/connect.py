@@ -13,7 +13,8 @@ from adapters.local.clock import SystemClock
 from adapters.local.ids import RandomIds, SystemEntropy
 from adapters.local.queue import LocalTaskQueue
 from adapters.local.secret import kept_secret
-from adapters.ports import TaskHandler
+from adapters.ports import BlobStore, ImageProvider, Processes, TaskHandler
+from adapters.providers.sketch.provider import SketchProvider, SketchSettings
 
 
 def _cores() -> int:
@@ -42,12 +43,16 @@ class LocalWorld:
         self.clock = SystemClock()
         self.ids = RandomIds(self.clock, SystemEntropy())
 
-    async def open_blobs(self) -> DiskBlobStore:
+    async def open_blobs(self) -> BlobStore:
         return await DiskBlobStore.open(self._home / "pictures")
 
     async def link_secret(self) -> bytes:
         """The secret that signs links where none is set; it lies with the data."""
         return await asyncio.to_thread(kept_secret, self._home / "link-secret")
+
+    def open_painter(self, processes: Processes, settings: SketchSettings) -> ImageProvider:
+        """What paints without a key or a network; it stands in for providers that need them."""
+        return SketchProvider(processes, self.clock, settings)
 
     def open_queue(self, handler: TaskHandler) -> LocalTaskQueue:
         return LocalTaskQueue(

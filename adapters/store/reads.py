@@ -1,6 +1,6 @@
 """Every read of the product. Each takes the tenant, save those of the machinery, which say so."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple, Self
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from schemas.cursors import Place
+from schemas.cursors import EventCursor, EventFilter
 from schemas.tables import (
     Batch,
     Blog,
@@ -381,39 +381,88 @@ def unpublished_events(session: Session, before: datetime, limit: int) -> Sequen
     ).all()
 
 
-def last_place(session: Session) -> tuple[UUID, Place]:
-    """This database's name and the last place that can be read in it. All tenants: the feed's."""
-    lineage = session.exec(select(Lineage)).one()
-    last = session.exec(
-        _in_order(select(Event).where(_readable(session, lineage.epoch)), descending=True).limit(1)
-    ).one_or_none()
-    if last is None or last.epoch < lineage.epoch:
-        return lineage.name, Place(lineage.epoch, 0, 0)
-    return lineage.name, Place.of(last)
+def tail(session: Session) -> EventCursor:
+    """The cursor after the last event that can be read now. All tenants: the feed's."""
+    lineage = session.exec(select(Lineage.name)).one()
+    newest = _in_order(select(Event).where(_readable(session)), descending=True).limit(1)
+    last = session.exec(newest).one_or_none()
+    return EventCursor.of(lineage, last) if last else EventCursor.beginning(lineage)
 
 
-def events_after(session: Session, after: Place, limit: int) -> Sequence[Event]:
-    """Events after a place, in the order in which no event ever appears behind a reader.
+def holds(session: Session, cursor: EventCursor) -> bool:
+    """Whether a reader can go on after *cursor* here without missing an event. All tenants.
 
-    On PostgreSQL a position is given before its commit, so a lower one may be committed later;
-    readable is only what was written by transactions older than every open one. All tenants: the
-    feed's, which gives each watcher its own.
+    It can where the event that it names lies at its place, whatever the epoch. Then all that it
+    has not seen lies behind: what was there before a restore keeps its order, and what is written
+    after one gets higher positions (SQLite), higher transaction ids or a higher epoch.
+
+    A cursor of another database is refused, and one of what a restore has undone: its event is not
+    there, even where its place was given again and the order has long passed it. So is one whose
+    event was removed for its age, since those after it may have been removed as well.
+
+    Not noticed is an event that the reader has seen and that a restore has undone while it kept
+    later ones, as it happens to transactions that are open when a backup is taken.
     """
-    epoch = session.exec(select(Lineage.epoch)).one()
-    behind = sa.tuple_(Event.epoch, Event.xid, Event.position) > sa.tuple_(
-        *(sa.literal(part, sa.BigInteger) for part in after)
-    )
-    query = select(Event).where(behind, _readable(session, epoch))
-    return session.exec(_in_order(query).limit(limit)).all()
+    lineage = session.exec(select(Lineage.name)).one()
+    if cursor.lineage != lineage:
+        return False
+    if cursor == EventCursor.beginning(lineage):
+        return True
+    event = session.get(Event, cursor.place.position)
+    return event is not None and EventCursor.of(lineage, event) == cursor
 
 
-def _readable(session: Session, epoch: int) -> sa.ColumnElement[bool]:
+def events_after(
+    session: Session, after: EventCursor, limit: int, wanted: EventFilter | None = None
+) -> tuple[Sequence[Event], EventCursor]:
+    """At most *limit* events that are *wanted*, and the cursor after all that was looked through.
+
+    They come in the order in which no event ever appears behind a reader. On PostgreSQL a position
+    is given before its commit, so a lower one may be committed later; readable is only what was
+    written by transactions older than every open one. Nobody writes into an older epoch any more,
+    so that all of it can be read, whatever transaction ids it carries. All tenants: the feed's,
+    which gives each watcher its own.
+    """
+    end = tail(session)
+    if end.place <= after.place:
+        return [], after
+    place = sa.tuple_(Event.epoch, Event.xid, Event.position)
+    # Nothing appears before the end any more, so that the two queries need no common snapshot.
+    query = select(Event).where(place > _at(after), place <= _at(end))
+    if wanted is not None:
+        query = query.where(*_wanted(wanted))
+    events = session.exec(_in_order(query).limit(limit)).all()
+    return events, EventCursor.of(end.lineage, events[-1]) if len(events) == limit else end
+
+
+def _at(cursor: EventCursor) -> sa.Tuple:
+    return sa.tuple_(*(sa.literal(part, sa.BigInteger) for part in cursor.place))
+
+
+def _wanted(wanted: EventFilter) -> Iterator[sa.ColumnElement[bool]]:
+    yield col(Event.tenant) == wanted.tenant
+    if wanted.types:
+        yield col(Event.type).in_(wanted.types)
+    if wanted.blog_id is not None:
+        yield col(Event.blog_id) == wanted.blog_id
+    if wanted.batch_id is not None:
+        yield col(Event.batch_id) == wanted.batch_id
+    if wanted.job_id is not None:
+        yield col(Event.stream_kind) == "job"
+        yield col(Event.stream_id) == str(wanted.job_id)
+
+
+def _readable(session: Session) -> sa.ColumnElement[bool]:
     if session.get_bind().dialect.name == "sqlite":
         return sa.true()  # one writer: positions are given in the order of the commits
+    # In the same statement, so that epoch and snapshot are of one moment.
+    epoch = sa.select(col(Lineage.epoch)).scalar_subquery()
     oldest_open: sa.ColumnElement[int] = sa.literal_column(
         "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
     )
-    return sa.or_(col(Event.epoch) < epoch, col(Event.xid) < oldest_open)
+    return sa.or_(
+        col(Event.epoch) < epoch, sa.and_(col(Event.epoch) == epoch, col(Event.xid) < oldest_open)
+    )
 
 
 def _in_order(query: SelectOfScalar[Event], *, descending: bool = False) -> SelectOfScalar[Event]:

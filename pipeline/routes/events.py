@@ -1,25 +1,63 @@
 """Events as they happen (Server-Sent Events). `Last-Event-ID` goes on without loss."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Send
 
 from adapters.store import reads
 from pipeline.errors import NoSuchJob
-from pipeline.feed import Feed, Filter, Reset, Seen
+from pipeline.feed import Feed, Reset, Seen
 from pipeline.routes.dependencies import Running, Tenant
-from schemas.cursors import EventCursor, Place
-from schemas.events import EventType, cloud_event
+from schemas.cursors import EventCursor, EventFilter
+from schemas.events import EventType
 from schemas.requests import Name
-from schemas.tables import Event
+from schemas.server_sent import MEDIA_TYPE, PING, server_sent
 
 router = APIRouter(prefix="/api/v1", tags=["events"])
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
 RESET = "reset"
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            MEDIA_TYPE: {
+                "itemSchema": {
+                    "type": "object",
+                    "properties": {
+                        "data": {"type": "string"},
+                        "event": {"type": "string"},
+                        "id": {"type": "string"},
+                        "retry": {"type": "integer", "minimum": 0},
+                    },
+                }
+            }
+        }
+    }
+}
+
+
+class EventStream(StreamingResponse):
+    """Text of the feed as it comes.
+
+    FastAPI's own stream passes each event through three tasks, for each watcher anew.
+    """
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, told: AsyncGenerator[bytes]) -> None:
+        # nginx would keep events back until they fill a buffer.
+        super().__init__(told, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self._told = told
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self._told):  # a watcher that has gone is counted off at once
+            await super().stream_response(send)
 
 
 async def _known_job(job_id: UUID, limner: Running, tenant: Tenant) -> UUID:
@@ -32,7 +70,7 @@ async def _known_job(job_id: UUID, limner: Running, tenant: Tenant) -> UUID:
 KnownJob = Annotated[UUID, Depends(_known_job)]
 
 
-@router.get("/events", response_class=EventSourceResponse)
+@router.get("/events", response_class=Response, responses=STREAM)
 async def watch_events(
     limner: Running,
     tenant: Tenant,
@@ -41,56 +79,53 @@ async def watch_events(
     batch_id: Annotated[UUID | None, Query()] = None,
     type: Annotated[list[EventType] | None, Query()] = None,  # the parameter's name
     follow: Annotated[bool, Query()] = True,
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """All events from now on, or after `Last-Event-ID`.
 
     With `follow=false` the stream begins with the oldest event and ends with the newest. A `reset`
-    says that the cursor is not of this database: its `id` is where the stream goes on.
+    says that the cursor is not of this database, or that a restore has undone its event: the `id`
+    of the `reset` is where the stream goes on.
     """
-    wanted = Filter(tenant, frozenset(type or ()), blog_id, batch_id)
-    async for event in _from_cursor(limner.feed, wanted, last_event_id, follow=follow):
-        yield event
+    wanted = EventFilter(tenant, frozenset(type or ()), blog_id, batch_id)
+    return EventStream(_from_cursor(limner.feed, wanted, last_event_id, follow=follow))
 
 
-@router.get("/images/jobs/{job_id}/events", response_class=EventSourceResponse)
+@router.get("/images/jobs/{job_id}/events", response_class=Response, responses=STREAM)
 async def watch_job(
     job_id: KnownJob, limner: Running, tenant: Tenant, last_event_id: LastEventId = None
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """One job's events: its whole history first, then what happens; or after `Last-Event-ID`."""
-    wanted = Filter(tenant, job_id=job_id)
-    if last_event_id is not None:
-        async for event in _from_cursor(limner.feed, wanted, last_event_id, follow=True):
-            yield event
-        return
-    tail = await limner.feed.tail()
-    seen = 0
-    for row in await limner.journal.read(reads.events_of_stream, tenant, "job", str(job_id)):
-        # What is not readable in order yet comes by the feed.
-        if Place.of(row) <= tail.place:
-            seen = row.seq
-            yield _sse(Seen(row, EventCursor(tail.lineage, Place.of(row))))
-    async for found in limner.feed.watch(wanted, tail):
-        if isinstance(found, Seen) and found.event.seq > seen:
-            yield _sse(found)
+    if last_event_id is None:
+        return EventStream(_text(limner.feed.watch_job(tenant, job_id)))
+    wanted = EventFilter(tenant, job_id=job_id)
+    return EventStream(_from_cursor(limner.feed, wanted, last_event_id, follow=True))
 
 
 async def _from_cursor(
-    feed: Feed, wanted: Filter, last_event_id: str | None, *, follow: bool
-) -> AsyncIterator[ServerSentEvent]:
+    feed: Feed, wanted: EventFilter, last_event_id: str | None, *, follow: bool
+) -> AsyncGenerator[bytes]:
     after = EventCursor.parse(last_event_id) if last_event_id is not None else None
     if last_event_id is not None and after is None:
         after = await feed.tail()
         yield _reset(after)
-    async for found in feed.watch(wanted, after, follow=follow):
-        yield _reset(found.cursor) if isinstance(found, Reset) else _sse(found)
+    async with aclosing(_text(feed.watch(wanted, after, follow=follow))) as texts:
+        async for text in texts:
+            yield text
 
 
-def _sse(seen: Seen) -> ServerSentEvent:
-    event: Event = seen.event
-    data = cloud_event(event).model_dump_json()
-    return ServerSentEvent(raw_data=data, event=event.type, id=str(seen.cursor))
+async def _text(watching: AsyncGenerator[Sequence[Seen] | Reset]) -> AsyncGenerator[bytes]:
+    async with aclosing(watching):
+        async for found in watching:
+            yield _reset(found.cursor) if isinstance(found, Reset) else _told(found)
 
 
-def _reset(cursor: EventCursor) -> ServerSentEvent:
-    told = {"reason": "the cursor is not of this database; read the present state and go on here"}
-    return ServerSentEvent(data=told, event=RESET, id=str(cursor))
+def _told(found: Sequence[Seen]) -> bytes:
+    return b"".join(one.wire for one in found) or PING
+
+
+def _reset(cursor: EventCursor) -> bytes:
+    told = {
+        "reason": "the cursor is not of this database, or of what a restore has undone;"
+        " read the present state and go on here"
+    }
+    return server_sent(RESET, json.dumps(told), cursor)

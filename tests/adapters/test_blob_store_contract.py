@@ -17,7 +17,7 @@ import pytest
 from adapters.errors import BlobStoreUnavailable, KeyTaken, NoSuchObject
 from adapters.local.blobs import STAGING, DiskBlobStore
 from adapters.ports import BlobStore, StoredObject
-from tests.fakes.blobs import MemoryBlobs
+from tests.fakes.blobs import MemoryBlobs, OneFile
 
 ROOT = Path(__file__).parents[2]
 KEY = "jobs/0190/1/0.png"
@@ -35,7 +35,11 @@ async def memory(root: Path) -> BlobStore:
     return _memories.setdefault(root, MemoryBlobs())
 
 
-STORES: dict[str, Make] = {"disk": disk, "memory": memory}
+async def one_file(root: Path) -> BlobStore:
+    return MemoryBlobs(OneFile(root / "objects"))
+
+
+STORES: dict[str, Make] = {"disk": disk, "memory": memory, "one file": one_file}
 
 
 @pytest.fixture(params=STORES)
