@@ -84,7 +84,7 @@ def _tallied(step: Step[T], at: datetime, cancels: UUID | None) -> Step[T]:
         _count_moves(look, mine, at, cancels)
         return answer
 
-    return replace(step, decide=decide)
+    return Step(step.name, decide, step.keys, step.shared, step.creates)
 
 
 def check_tallied(writes: Writes, before: JobRow, after: State) -> None:
@@ -98,6 +98,10 @@ def check_tallied(writes: Writes, before: JobRow, after: State) -> None:
 
 
 def _count_moves(look: Look, writes: Writes, at: datetime, cancels: UUID | None) -> None:
+    if cancels is None and not any(
+        isinstance(row, JobRow) and row.batch_id for _, row in writes.updates
+    ):
+        return
     changes: dict[UUID, Counter[str]] = {} if cancels is None else {cancels: Counter()}
     last = {key: row for key, row in writes.updates if isinstance(row, JobRow) and row.batch_id}
     for key, after in last.items():

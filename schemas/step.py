@@ -46,16 +46,18 @@ class Look:
     """
 
     def __init__(self, rows: dict[RowKey, Row], named: Iterable[RowKey]) -> None:
-        self._rows = rows
-        self._named = set(named)
+        # A key that was named and not found stands here with None.
+        self._rows: dict[RowKey, Row | None] = dict.fromkeys(named)
+        self._rows.update(rows)
 
     def get(self, row: type[R], *key: Any) -> R | None:
         """Return the row, or None where the database has none. The step must have named it."""
-        if RowKey(row, key) not in self._named:
+        try:
+            return self._rows[RowKey(row, key)]  # type: ignore[return-value]  # the key names the type
+        except KeyError:
             raise LookupError(
                 f"no step of this group named {row.__name__} {key}: nothing locked it"
-            )
-        return self._rows.get(RowKey(row, key))  # type: ignore[return-value]  # the key names the type
+            ) from None
 
     def accept(self, writes: "Writes") -> None:
         """Let the steps behind see *writes*, and note which columns their updates change.

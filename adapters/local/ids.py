@@ -4,13 +4,12 @@ import base64
 import os
 import random
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 from adapters.ports import Clock
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 TICKS_PER_MS = 1 << 12
 VERSION_7 = 0x7 << 76
 RFC_VARIANT = 0b10 << 62
@@ -52,7 +51,8 @@ class RandomIds:
         self._lock = threading.Lock()
 
     def new(self) -> UUID:
-        microseconds = (self._clock.now() - EPOCH) // MICROSECOND
+        since = self._clock.now() - EPOCH
+        microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
         with self._lock:
             self._tick = tick = max(microseconds * TICKS_PER_MS // 1000, self._tick + 1)
             tail = self._random.getrandbits(62)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Self
 
 from sqlmodel import SQLModel
 
+_set = object.__setattr__
+
 
 class Row(SQLModel):
     # Columns that are written once, with the row; no update sends them again.
@@ -27,13 +29,10 @@ class Row(SQLModel):
     def of_all(cls, values: dict[str, Any]) -> Self:
         """Make a row of a dictionary that names every column; the row keeps it."""
         row = object.__new__(cls)
-        for name, value in (
-            ("__dict__", values),
-            ("__pydantic_fields_set__", _names(cls)),
-            ("__pydantic_extra__", None),
-            ("__pydantic_private__", None),
-        ):
-            object.__setattr__(row, name, value)
+        _set(row, "__dict__", values)
+        _set(row, "__pydantic_fields_set__", _names(cls))
+        _set(row, "__pydantic_extra__", None)
+        _set(row, "__pydantic_private__", None)
         return row
 
 
