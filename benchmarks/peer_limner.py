@@ -18,7 +18,6 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from adapters.local.clock import SystemClock
 from adapters.local.ids import RandomIds, SystemEntropy
 from adapters.local.queue import LocalTaskQueue
 from adapters.ports import PaintedPicture, Painting, PaintRequest, StoredObject, TakenPicture
-from adapters.store.database import migrate, open_store
+from adapters.store.database import AnyStore, migrate, open_store
 from pipeline.batch import submit_batch
 from pipeline.dispatch import Dispatching
 from pipeline.generate import generate as generate_job
@@ -125,6 +124,10 @@ class YardProvider:
         return Painting((picture,), "fake-xl", Decimal("0.01"))
 
 
+YARD = YardProvider()
+IDS = RandomIds(SystemClock(), SystemEntropy())
+
+
 def setup() -> None:
     async def make() -> None:
         await migrate(DSN)
@@ -139,47 +142,55 @@ def setup() -> None:
 
 def worker(concurrency: int) -> None:
     async def work() -> None:
-        gc.freeze()  # as `limner serve` does
-        gc.set_threshold(50_000, 20, 100)
-        clock = SystemClock()
-        ids = RandomIds(clock, SystemEntropy())
         store = open_store(DSN)
         await store.prepare()
-        journal = Journal(store, clock, ids)
-        await journal.start()
-        provider = YardProvider()
-        dispatching = Dispatching.unknown(journal)
-        machine = Worker(
-            journal,
-            clock,
-            ids,
-            Providers({provider.name: provider}, provider.name, {}),
-            NoBlobs(),
-            NoPictures(),
-            is_paused=dispatching.is_paused,
-        )
-        queue = LocalTaskQueue(
-            partial(generate_job, worker=machine),
-            clock=clock,
-            ids=ids,
-            dispatches_per_second=None,
-            concurrent_dispatches=concurrency,
-        )
-        bus = LocalEventBus(
-            [Subscription(s.name, s.types, s.handler(journal, ids)) for s in SUBSCRIBERS],
-            clock=clock,
-            ids=ids,
-            quarantine=partial(quarantine, journal=journal),
-            concurrency_per_subscriber=1_000,
-        )
-        relay = Relay(journal, queue, bus, clock, dispatching.is_paused)
-        relay.start()
-        sweep = Sweep(machine, relay, queue.incarnation, dispatching)
-        await sweep.take_over()
-        queue.start()
-        await asyncio.gather(sweep.run(), store.listen(sweep.wake))
+        async with at_work(store, concurrency) as (sweep, _):
+            await asyncio.gather(sweep.run(), store.listen(sweep.wake))
 
     arun(work())
+
+
+@contextlib.asynccontextmanager
+async def at_work(store: AnyStore, concurrency: int) -> AsyncIterator[tuple[Sweep, Journal]]:
+    """Queue, bus, relay and subscribers on *store*; the sweep is the caller's to run."""
+    gc.freeze()  # as `limner serve` does
+    gc.set_threshold(50_000, 20, 100)
+    clock = SystemClock()
+    ids = RandomIds(clock, SystemEntropy())
+    journal = Journal(store, clock, ids)
+    await journal.start()
+    dispatching = Dispatching.unknown(journal)
+    machine = Worker(
+        journal,
+        clock,
+        ids,
+        Providers({YARD.name: YARD}, YARD.name, {}),
+        NoBlobs(),
+        NoPictures(),
+        is_paused=dispatching.is_paused,
+    )
+    queue = LocalTaskQueue(
+        partial(generate_job, worker=machine),
+        clock=clock,
+        ids=ids,
+        dispatches_per_second=None,
+        concurrent_dispatches=concurrency,
+    )
+    bus = LocalEventBus(
+        [Subscription(s.name, s.types, s.handler(journal, ids)) for s in SUBSCRIBERS],
+        clock=clock,
+        ids=ids,
+        quarantine=partial(quarantine, journal=journal),
+        concurrency_per_subscriber=1_000,
+    )
+    relay = Relay(journal, queue, bus, clock, dispatching.is_paused)
+    relay.start()
+    sweep = Sweep(machine, relay, queue.incarnation, dispatching)
+    await sweep.take_over()
+    queue.start()
+    yield sweep, journal
+    await relay.stop()
+    await journal.close()
 
 
 @contextlib.asynccontextmanager
@@ -206,50 +217,48 @@ async def passed_on() -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def submitter() -> AsyncIterator[Sub]:
     clock = SystemClock()
-    ids = RandomIds(clock, SystemEntropy())
     store = open_store(DSN)
-    journal = Journal(store, clock, ids)
+    journal = Journal(store, clock, RandomIds(clock, SystemEntropy()))
     await journal.start()
-    provider = YardProvider()
-    providers = Providers({provider.name: provider}, provider.name, {})
-    posts = count()
-
-    async def post(job_ids: Sequence[str]) -> None:
-        """One batch of drafts, whose finals wait for an approval."""
-        request = BatchImageGenerationRequest(
-            images=[
-                ImageGenerationRequest(
-                    prompt=PAYLOAD["prompt"], seed=PAYLOAD["seed"], blog_job_id=job_id
-                )
-                for job_id in job_ids
-            ],
-            blog_id=f"post-{next(posts)}-{job_ids[0]}",
-            approval=Approval.REQUIRED,
-        )
-        await submit_batch(
-            request,
-            tenant=TENANT,
-            idempotency_key=None,
-            most_images=JOBS_A_POST,
-            journal=journal,
-            ids=ids,
-            providers=providers,
-            estimate=lambda qualities: 20,
-        )
 
     async def one(job_id: str) -> None:
-        await post([job_id])
+        await post(journal, [job_id])
 
     async def many(job_ids: Sequence[str]) -> None:
-        posts_of_jobs = [
-            job_ids[first : first + JOBS_A_POST] for first in range(0, len(job_ids), JOBS_A_POST)
-        ]
-        await gather_bounded(SUBMITTED_AT_ONCE, posts_of_jobs, post)
+        await gather_bounded(SUBMITTED_AT_ONCE, posts(job_ids), partial(post, journal))
 
     async with passed_on() if os.environ.get("YARD_WORK") == "w3" else contextlib.nullcontext():
         yield Sub(one, many)
     await journal.close()
     await store.close()
+
+
+def posts(job_ids: Sequence[str]) -> list[Sequence[str]]:
+    return [job_ids[first : first + JOBS_A_POST] for first in range(0, len(job_ids), JOBS_A_POST)]
+
+
+async def post(journal: Journal, job_ids: Sequence[str]) -> None:
+    """Ask for one batch of drafts, whose finals wait for an approval."""
+    request = BatchImageGenerationRequest(
+        images=[
+            ImageGenerationRequest(
+                prompt=PAYLOAD["prompt"], seed=PAYLOAD["seed"], blog_job_id=job_id
+            )
+            for job_id in job_ids
+        ],
+        blog_id=f"post-{job_ids[0]}",
+        approval=Approval.REQUIRED,
+    )
+    await submit_batch(
+        request,
+        tenant=TENANT,
+        idempotency_key=None,
+        most_images=JOBS_A_POST,
+        journal=journal,
+        ids=IDS,
+        providers=Providers({YARD.name: YARD}, YARD.name, {}),
+        estimate=lambda qualities: 20,
+    )
 
 
 if __name__ == "__main__":
