@@ -9,15 +9,12 @@ is loaded before that claim, so that a draft that was deleted costs nothing.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TypeVar
-from uuid import UUID
 
 import structlog
 
 from adapters.errors import (
     BlobStoreUnavailable,
-    NoSuchObject,
     OutcomeUnknown,
     ProviderBusy,
     ProviderRefused,
@@ -25,60 +22,24 @@ from adapters.errors import (
     Unavailable,
 )
 from adapters.ports import (
-    MADE_OF_SOURCE,
     Painting,
     PaintRequest,
     TaskAnswer,
 )
-from adapters.store import reads
 from pipeline import finish
-from pipeline.move import JobMoved, exceed_deadline, fail_job, job_key, move_job
+from pipeline.claim import Claim, NotNow, claim, strategy_of
+from pipeline.move import JobMoved
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import Manifest, Staged, stage
-from pipeline.tally import record_moves
 from pipeline.worker import Worker
-from schemas.requests import Quality, Strategy
-from schemas.step import Look, Lost, Step, Writes
-from schemas.tables import CallState, JobRow, ProviderCallRow
+from schemas.requests import Quality
+from schemas.tables import JobRow
 from schemas.tasks import ImageTask
-from states.table import State, Trigger
+from states.table import State
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-# The largest picture that is taken from a provider.
-MAX_PICTURE_BYTES = 32 * 1024 * 1024
-
-
-# A queue goes by its own clock; a task that comes this much too early is taken all the same.
-CLOCK_TOLERANCE = timedelta(seconds=2)
-# A provider that this process does not know may be known to one of another release.
-PROVIDER_GRACE = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A lease on a job: nobody else works on it before `job.lease_until`."""
-
-    job: JobRow
-    token: str
-    source: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The picture of which a final is to be made; it is loaded first, and then claimed again."""
-
-    tenant: str
-    image_id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What was found of a wanted picture; None where it was deleted."""
-
-    data: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +49,6 @@ class Received:
     job: JobRow
     manifest: Manifest | None = None
     at_hand: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-
-
-class NotNow(Lost):
-    """The task has nothing to do. *reason* goes to the log and to the queue."""
 
 
 DONE = "done"
@@ -104,11 +61,7 @@ async def generate(task: ImageTask, worker: Worker) -> TaskAnswer:
     error answer would slow the whole queue down.
     """
     try:
-        await _check_room(worker)
-        claim = await _claim(task, worker)
-        if isinstance(claim, Wanted):
-            claim = await _claim(task, worker, await _load(claim, worker))
-        assert isinstance(claim, Claim)
+        claimed = await claim(task, worker)
     except NotNow as exc:
         log.info("task_not_needed", job_id=str(task.job_id), reason=str(exc))
         return TaskAnswer(done=True, reason=str(exc))
@@ -120,12 +73,12 @@ async def generate(task: ImageTask, worker: Worker) -> TaskAnswer:
         return TaskAnswer(done=False, reason=str(exc))
     deadline = worker.clock.monotonic() + worker.budgets.worker.total_seconds()
     try:
-        if claim.job.state is State.RUNNING:
-            received = await _paint(claim, worker, deadline)
+        if claimed.job.state is State.RUNNING:
+            received = await _paint(claimed, worker, deadline)
             if received is None:
                 return TaskAnswer(done=True, reason="the attempt ended without pictures")
         else:
-            received = Received(claim.job)
+            received = Received(claimed.job)
         await finish.complete(
             received.job,
             journal=worker.journal,
@@ -145,151 +98,9 @@ async def generate(task: ImageTask, worker: Worker) -> TaskAnswer:
     return TaskAnswer(done=True, reason=DONE)
 
 
-async def _check_room(worker: Worker) -> None:
-    """Pay for nothing that could not be stored."""
-    free = await worker.blobs.free_bytes()
-    if free is not None and free < 3 * MAX_PICTURE_BYTES:
-        raise BlobStoreUnavailable(
-            f"only {free} bytes are free where pictures are stored; a painting needs"
-            f" {3 * MAX_PICTURE_BYTES}. Nothing was asked of the provider; make room"
-        )
-
-
-async def _load(wanted: Wanted, worker: Worker) -> Source:
-    image = await worker.journal.read(reads.image, wanted.tenant, wanted.image_id)
-    if image is None:
-        return Source(None)
-    try:
-        return Source(await worker.blobs.get(image.key))
-    except NoSuchObject:
-        log.error("picture_missing", image_id=str(wanted.image_id), key=image.key)
-        return Source(None)
-
-
-async def _claim(task: ImageTask, worker: Worker, source: Source | None = None) -> Claim | Wanted:
-    """Take the lease: start a queued job (with its ledger row), or resume a received one.
-
-    A job that is made of another picture starts only with its *source*; without one nothing is
-    written, and what it wants is returned.
-    """
-    token, event_id = worker.ids.token(), worker.ids.new()
-    now = worker.journal.now()
-    lease_until = now + worker.budgets.lease
-
-    def decide(look: Look, writes: Writes) -> Claim | Wanted | NotNow:
-        job = look.get(JobRow, task.job_id)
-        if job is None:
-            raise NotNow("no such job")
-        if job.attempt != task.attempt:
-            raise NotNow(f"the job is at attempt {job.attempt}")
-        if job.state is State.QUEUED:
-            if job.deadline_at is not None and job.deadline_at <= now:
-                return _exceeded(job, writes)
-            if worker.is_paused():
-                # Unsent, and sent again by whoever resumes.
-                return _put_back(job, writes, "dispatch is paused")
-            if job.not_before is not None and job.not_before > now + CLOCK_TOLERANCE:
-                # The queue was early by its clock: another task, for the right time.
-                return _put_back(job, writes, f"not before {job.not_before.isoformat()}")
-            return _start(job, writes)
-        if job.state is State.PROCESSING_RESULT:
-            if job.lease_until is not None and job.lease_until > now:
-                raise NotNow("another worker is at it")
-            leased = job.changed(
-                lease_until=lease_until,
-                lease_token=token,
-                wake_at=lease_until,
-                resumes=job.resumes + 1,
-            )
-            writes.update(leased, job.id)
-            return Claim(leased, token)
-        raise NotNow(f"the job is {job.state.value}")
-
-    def _put_back(job: JobRow, writes: Writes, reason: str) -> NotNow:
-        writes.update(job.changed(dispatch=job.dispatch + 1, dispatched_to=None), job.id)
-        return NotNow(reason)
-
-    def _exceeded(job: JobRow, writes: Writes) -> NotNow:
-        exceed_deadline(writes, job, at=now, event_id=event_id)
-        return NotNow("its deadline has passed")
-
-    def _without_provider(job: JobRow, writes: Writes) -> NotNow:
-        if now - job.queued_at < PROVIDER_GRACE:  # perhaps a process of another release has it
-            return NotNow(f"provider {job.provider} is not configured in this process")
-        message = (
-            f"The provider {job.provider} is not configured. Nothing was charged. Configure it and"
-            " retry the job."
-        )
-        fail_job(writes, job, "provider_not_configured", message, at=now, event_id=event_id)
-        return NotNow(f"provider {job.provider} is not configured; the job failed")
-
-    def _without_source(job: JobRow, writes: Writes) -> NotNow:
-        message = (
-            "The draft's picture, of which this final was to be made, was deleted. Nothing was"
-            " charged. Promote the draft again with the strategy regenerate, or make another draft."
-        )
-        fail_job(writes, job, "source_gone", message, at=now, event_id=event_id)
-        return NotNow("the picture that it is made of is gone; the job failed")
-
-    def _start(job: JobRow, writes: Writes) -> Claim | Wanted | NotNow:
-        provider = worker.providers.by_name.get(job.provider)
-        if provider is None:
-            return _without_provider(job, writes)
-        wanted = _wanted(job)
-        if wanted is not None and source is None:
-            return wanted
-        if source is not None and source.data is None:
-            return _without_source(job, writes)
-        started = move_job(
-            writes,
-            job,
-            Trigger.START,
-            at=now,
-            event_id=event_id,
-            lease_until=lease_until,
-            lease_token=token,
-            wake_at=lease_until,
-            started_at=now,
-        )
-        writes.insert(
-            ProviderCallRow.of(
-                job_id=job.id,
-                attempt=job.attempt,
-                tenant=job.tenant,
-                provider=provider.name,
-                model=provider.resolve_model(job.quality),
-                state=CallState.INTENT,
-                lease_token=token,
-                amount=provider.price(job.quality),
-                due_at=lease_until,
-                created_at=now,
-            ),
-            job.id,
-            job.attempt,
-        )
-        return Claim(started, token, source.data if source is not None else None)
-
-    step = Step("start", decide, (job_key(task.job_id),))
-    answer = await record_moves(worker.journal, step)
-    if isinstance(answer, NotNow):
-        raise answer
-    return answer
-
-
-def _wanted(job: JobRow) -> Wanted | None:
-    """The picture that the provider must be given."""
-    if _strategy(job) not in MADE_OF_SOURCE:
-        return None
-    return Wanted(job.tenant, UUID(job.request["source_image_id"]))
-
-
-def _strategy(job: JobRow) -> Strategy:
-    return Strategy(job.request.get("strategy", Strategy.REGENERATE))
-
-
-async def _paint(claim: Claim, worker: Worker, deadline: float) -> Received | None:
+async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | None:
     """Ask the provider, once, and settle its answer. None where no picture came of it."""
-    job = claim.job
+    job = claimed.job
     provider = worker.providers.by_name[job.provider]
     if job.lease_until is None or job.lease_until - worker.journal.now() < worker.budgets.provider:
         # The commit took so long that the lease could end before the answer: nothing was asked.
@@ -299,7 +110,7 @@ async def _paint(claim: Claim, worker: Worker, deadline: float) -> Received | No
     started = worker.clock.monotonic()
     try:
         async with asyncio.timeout(worker.budgets.provider.total_seconds()):
-            painting = await provider.generate(paint_request(job, claim.source))
+            painting = await provider.generate(paint_request(job, claimed.source))
     except ProviderBusy as exc:
         settlement = Settlement.busy(str(exc), worker.journal.now(), exc.retry_after)
     except ProviderRefused as exc:
@@ -323,7 +134,7 @@ async def _paint(claim: Claim, worker: Worker, deadline: float) -> Received | No
                     staged.manifest,
                     journal=worker.journal,
                     ids=worker.ids,
-                    lease_token=claim.token,
+                    lease_token=claimed.token,
                 ),
             )
             return Received(received, staged.manifest, staged.at_hand)
@@ -359,7 +170,7 @@ def paint_request(job: JobRow, source: bytes | None = None) -> PaintRequest:
         style=asked.get("style"),
         aspect_ratio=asked["aspect_ratio"],
         seed=asked["seed"],
-        strategy=_strategy(job),
+        strategy=strategy_of(job),
         source=source,
     )
 

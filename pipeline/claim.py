@@ -1,0 +1,232 @@
+"""Take a task's job: start it with its ledger row, resume it, or say why there is nothing to do.
+
+The job's lock decides between two deliveries of a task. Nothing is paid for before this is
+committed, and nothing is committed here that could not be stored or lacks its source.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from adapters.errors import BlobStoreUnavailable, NoSuchObject
+from adapters.ports import MADE_OF_SOURCE
+from adapters.store import reads
+from pipeline.move import exceed_deadline, fail_job, job_key, move_job
+from pipeline.tally import record_moves
+from pipeline.worker import Worker
+from schemas.requests import Strategy
+from schemas.step import Look, Lost, Step, Writes
+from schemas.tables import CallState, JobRow, ProviderCallRow
+from schemas.tasks import ImageTask
+from states.table import State, Trigger
+
+log = structlog.get_logger(__name__)
+
+# The largest picture that is taken from a provider.
+MAX_PICTURE_BYTES = 32 * 1024 * 1024
+# A queue goes by its own clock; a task that comes this much too early is taken all the same.
+CLOCK_TOLERANCE = timedelta(seconds=2)
+# A provider that this process does not know may be known to one of another release.
+PROVIDER_GRACE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on a job: nobody else works on it before `job.lease_until`."""
+
+    job: JobRow
+    token: str
+    source: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The picture of which a final is to be made; it is loaded first, and then claimed again."""
+
+    tenant: str
+    image_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was found of a wanted picture; None where it was deleted."""
+
+    data: bytes | None
+
+
+class NotNow(Lost):
+    """The task has nothing to do. *reason* goes to the log and to the queue."""
+
+
+async def claim(task: ImageTask, worker: Worker) -> Claim:
+    """Take the lease on the task's job; raise `NotNow` where there is nothing to do.
+
+    A job that is made of another picture starts only with that picture: where it is wanted nothing
+    is written, it is loaded, and the job is claimed again.
+    """
+    await _check_room(worker)
+    answer = await _record(task, worker)
+    if isinstance(answer, Wanted):
+        answer = await _record(task, worker, await _load(answer, worker))
+    assert isinstance(answer, Claim)
+    return answer
+
+
+async def _check_room(worker: Worker) -> None:
+    """Pay for nothing that could not be stored."""
+    free = await worker.blobs.free_bytes()
+    if free is not None and free < 3 * MAX_PICTURE_BYTES:
+        raise BlobStoreUnavailable(
+            f"only {free} bytes are free where pictures are stored; a painting needs"
+            f" {3 * MAX_PICTURE_BYTES}. Nothing was asked of the provider; make room"
+        )
+
+
+async def _load(wanted: Wanted, worker: Worker) -> Source:
+    image = await worker.journal.read(reads.image, wanted.tenant, wanted.image_id)
+    if image is None:
+        return Source(None)
+    try:
+        return Source(await worker.blobs.get(image.key))
+    except NoSuchObject:
+        log.error("picture_missing", image_id=str(wanted.image_id), key=image.key)
+        return Source(None)
+
+
+async def _record(task: ImageTask, worker: Worker, source: Source | None = None) -> Claim | Wanted:
+    now = worker.journal.now()
+    claiming = _Claiming(
+        task=task,
+        worker=worker,
+        source=source,
+        now=now,
+        lease_until=now + worker.budgets.lease,
+        token=worker.ids.token(),
+        event_id=worker.ids.new(),
+    )
+    step = Step("start", claiming.decide, (job_key(task.job_id),))
+    answer = await record_moves(worker.journal, step)
+    if isinstance(answer, NotNow):
+        raise answer
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Claiming:
+    """The decision about one delivery of a task."""
+
+    task: ImageTask
+    worker: Worker
+    source: Source | None
+    now: datetime
+    lease_until: datetime
+    token: str
+    event_id: UUID
+
+    def decide(self, look: Look, writes: Writes) -> Claim | Wanted | NotNow:
+        job = look.get(JobRow, self.task.job_id)
+        if job is None:
+            raise NotNow("no such job")
+        if job.attempt != self.task.attempt:
+            raise NotNow(f"the job is at attempt {job.attempt}")
+        if job.state is State.QUEUED:
+            if job.deadline_at is not None and job.deadline_at <= self.now:
+                return self._exceeded(job, writes)
+            if self.worker.is_paused():
+                # Unsent, and sent again by whoever resumes.
+                return self._put_back(job, writes, "dispatch is paused")
+            if job.not_before is not None and job.not_before > self.now + CLOCK_TOLERANCE:
+                # The queue was early by its clock: another task, for the right time.
+                return self._put_back(job, writes, f"not before {job.not_before.isoformat()}")
+            return self._start(job, writes)
+        if job.state is State.PROCESSING_RESULT:
+            if job.lease_until is not None and job.lease_until > self.now:
+                raise NotNow("another worker is at it")
+            leased = job.changed(
+                lease_until=self.lease_until,
+                lease_token=self.token,
+                wake_at=self.lease_until,
+                resumes=job.resumes + 1,
+            )
+            writes.update(leased, job.id)
+            return Claim(leased, self.token)
+        raise NotNow(f"the job is {job.state.value}")
+
+    def _put_back(self, job: JobRow, writes: Writes, reason: str) -> NotNow:
+        writes.update(job.changed(dispatch=job.dispatch + 1, dispatched_to=None), job.id)
+        return NotNow(reason)
+
+    def _exceeded(self, job: JobRow, writes: Writes) -> NotNow:
+        exceed_deadline(writes, job, at=self.now, event_id=self.event_id)
+        return NotNow("its deadline has passed")
+
+    def _without_provider(self, job: JobRow, writes: Writes) -> NotNow:
+        if self.now - job.queued_at < PROVIDER_GRACE:  # perhaps a process of another release has it
+            return NotNow(f"provider {job.provider} is not configured in this process")
+        message = (
+            f"The provider {job.provider} is not configured. Nothing was charged. Configure it and"
+            " retry the job."
+        )
+        fail_job(
+            writes, job, "provider_not_configured", message, at=self.now, event_id=self.event_id
+        )
+        return NotNow(f"provider {job.provider} is not configured; the job failed")
+
+    def _without_source(self, job: JobRow, writes: Writes) -> NotNow:
+        message = (
+            "The draft's picture, of which this final was to be made, was deleted. Nothing was"
+            " charged. Promote the draft again with the strategy regenerate, or make another draft."
+        )
+        fail_job(writes, job, "source_gone", message, at=self.now, event_id=self.event_id)
+        return NotNow("the picture that it is made of is gone; the job failed")
+
+    def _start(self, job: JobRow, writes: Writes) -> Claim | Wanted | NotNow:
+        provider = self.worker.providers.by_name.get(job.provider)
+        if provider is None:
+            return self._without_provider(job, writes)
+        wanted = _wanted(job)
+        if wanted is not None and self.source is None:
+            return wanted
+        if self.source is not None and self.source.data is None:
+            return self._without_source(job, writes)
+        started = move_job(
+            writes,
+            job,
+            Trigger.START,
+            at=self.now,
+            event_id=self.event_id,
+            lease_until=self.lease_until,
+            lease_token=self.token,
+            wake_at=self.lease_until,
+            started_at=self.now,
+        )
+        writes.insert(
+            ProviderCallRow.of(
+                job_id=job.id,
+                attempt=job.attempt,
+                tenant=job.tenant,
+                provider=provider.name,
+                model=provider.resolve_model(job.quality),
+                state=CallState.INTENT,
+                lease_token=self.token,
+                amount=provider.price(job.quality),
+                due_at=self.lease_until,
+                created_at=self.now,
+            ),
+            job.id,
+            job.attempt,
+        )
+        return Claim(started, self.token, self.source.data if self.source is not None else None)
+
+
+def _wanted(job: JobRow) -> Wanted | None:
+    """The picture that the provider must be given."""
+    if strategy_of(job) not in MADE_OF_SOURCE:
+        return None
+    return Wanted(job.tenant, UUID(job.request["source_image_id"]))
+
+
+def strategy_of(job: JobRow) -> Strategy:
+    return Strategy(job.request.get("strategy", Strategy.REGENERATE))
