@@ -216,6 +216,21 @@ async def test_a_failed_final_that_has_a_successor_is_not_retried_with_its_batch
     assert (await world.job(first)).state is State.FAILED
 
 
+async def test_a_deleted_post_keeps_no_other_picture_of_the_batch_from_coming_back(
+    world: World,
+) -> None:
+    reply = await ask(world, {"blog_id": "gone"}, {"blog_id": "post"}, workflow="final_only")
+    for job_id in reply.job_ids:
+        world.provider.script.append(raises(ProviderRefused("moderated", "unsafe")))
+        await world.deliver(job_id)
+    await delete_blog("gone", tenant=TENANT, journal=world.journal, ids=world.worker.ids)
+    assert await bring_back(world, reply.batch_id) == [reply.job_ids[1]]
+    await world.deliver(reply.job_ids[1], 2)
+    with pytest.raises(BlogDeleted):
+        await bring_back(world, reply.batch_id)
+    assert (await batch(world, reply.batch_id)).failed == 1
+
+
 async def test_with_approval_required_waiting_drafts_owe_nothing_and_are_shown(
     world: World,
 ) -> None:
