@@ -14,7 +14,8 @@ from pipeline.journal import Journal
 from pipeline.move import job_key, move_job
 from pipeline.tally import record_moves
 from schemas.step import Look, RowKey, Step, Writes
-from schemas.tables import BlogRow, BlogSlotRow, ImageRow, JobRow
+from schemas.tables import BlogRow, BlogSlotRow, ImageRow, JobRow, SlotCandidateRow
+from states.slots import Rank
 from states.table import State, Trigger
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ async def delete_image(image_id: UUID, *, tenant: str, journal: Journal, blobs: 
         raise NoSuchImage(image_id)
     now = journal.now()
     slot_key = (tenant, job.blog_id, job.role, job.position) if job.blog_id is not None else None
+    withdrawn = _withdrawn(image, job, now)
 
     def decide(look: Look, writes: Writes) -> ImageRow:
         current = look.get(ImageRow, image_id)
@@ -45,13 +47,16 @@ async def delete_image(image_id: UUID, *, tenant: str, journal: Journal, blobs: 
         if slot is not None and stands and not (blog is not None and blog.deleted_at):
             place = f"{slot.role} {slot.position} of blog {slot.blog_id}"
             raise ImageInUse(image_id, place)
+        if slot_key and look.get(SlotCandidateRow, image_id) is None:
+            # Nobody saw it offered. Where it is offered in this very moment, one key is refused.
+            writes.insert(withdrawn, image_id)
         writes.update(current.changed(deleted_at=now), image_id)
         return current
 
     keys = [RowKey(ImageRow, (image_id,))]
     shared = []
     if slot_key is not None:
-        keys.append(RowKey(BlogSlotRow, slot_key))
+        keys += [RowKey(BlogSlotRow, slot_key), RowKey(SlotCandidateRow, (image_id,))]
         shared.append(RowKey(BlogRow, slot_key[:2]))
     deleted = await journal.record(Step("delete_image", decide, tuple(keys), tuple(shared)))
     for key in (deleted.key, *(variant["key"] for variant in deleted.variants)):
@@ -59,6 +64,21 @@ async def delete_image(image_id: UUID, *, tenant: str, journal: Journal, blobs: 
             await blobs.delete(key)
         except BlobStoreUnavailable as exc:  # nobody can see it any more; only room is lost
             log.warning("deleted_picture_left_behind", key=key, error=str(exc))
+
+
+def _withdrawn(image: ImageRow, job: JobRow, now: datetime) -> SlotCandidateRow:
+    """The picture as a candidate of its place; deleted, it is shown to nobody."""
+    return SlotCandidateRow.of(
+        image_id=image.id,
+        tenant=job.tenant,
+        blog_id=job.blog_id,
+        role=job.role,
+        position=job.position,
+        job_id=job.id,
+        rank=Rank.DRAFT if job.is_draft else Rank.FINAL,
+        seq=job.version,
+        offered_at=now,
+    )
 
 
 @dataclass(frozen=True, slots=True)
