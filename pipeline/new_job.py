@@ -80,6 +80,12 @@ def blog_keys(jobs: Iterable[JobRow]) -> tuple[RowKey, ...]:
     return tuple(RowKey(BlogRow, blog) for blog in sorted(blogs))
 
 
+def blog_is_deleted(look: Look, job: JobRow) -> bool:
+    """Whether the blog of *job*, which the step names, was deleted."""
+    blog = look.get(BlogRow, job.tenant, job.blog_id) if job.blog_id is not None else None
+    return blog is not None and blog.deleted_at is not None
+
+
 def take_places(look: Look, writes: Writes, jobs: Sequence[JobRow]) -> list[JobRow]:
     """Give each of *jobs* its place; inline pictures get the next free positions of their blog.
 

@@ -11,12 +11,12 @@ import structlog
 from adapters.ports import Ids
 from pipeline.final import owed_final
 from pipeline.journal import Journal
+from pipeline.new_job import blog_is_deleted
 from pipeline.promote import (
     Candidate,
     DecidedMeanwhile,
     approve,
     block,
-    blog_is_deleted,
     candidate,
 )
 from schemas.events import CloudEvent
