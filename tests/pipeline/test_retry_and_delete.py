@@ -176,8 +176,11 @@ async def test_a_deleted_blog_cancels_what_is_queued_and_takes_nothing_more(
     other = await world.submit(blog_id="other")
     running = await world.submit(blog_id="post")
     await world.deliver(running)
+    before = world.store.commits
     deleted = await delete_blog("post", tenant=TENANT, journal=world.journal, ids=world.worker.ids)
     assert deleted.cancelled_jobs == 5
+    # A death in between would leave jobs of a deleted blog that are paid for.
+    assert world.store.commits == before + 1
     assert {(await world.job(job_id)).state for job_id in queued} == {State.CANCELLED}
     assert (await world.job(other)).state is State.QUEUED
     with pytest.raises(BlogDeleted):
