@@ -11,7 +11,7 @@ from typing import Any
 from adapters.ports import Ids
 from pipeline.errors import InvalidBatch, PipelineError
 from pipeline.final import WANTED, resolved_strategy
-from pipeline.idempotency import first_reply, kept_key, kept_reply
+from pipeline.idempotency import earlier_reply, first_reply, kept_key, kept_reply
 from pipeline.journal import Journal
 from pipeline.move import job_event
 from pipeline.new_job import blog_keys, chosen_provider, new_job, take_places
@@ -66,7 +66,23 @@ async def submit_batch(
     Raises `InvalidBatch`, which names every bad entry by its index, and `BlogDeleted`. With
     *idempotency_key* the same batch is answered with the first reply.
     """
-    images = _images(request, most_images, providers)
+    try:
+        images = _images(request, most_images, providers)
+    except PipelineError:
+        if idempotency_key is None:
+            raise
+        # What is refused by now (a provider that is gone) may have been accepted before.
+        first = await earlier_reply(
+            request,
+            BatchImageGenerationResponse,
+            tenant=tenant,
+            route=ROUTE,
+            key=idempotency_key,
+            journal=journal,
+        )
+        if first is None:
+            raise
+        return AcceptedBatch(first, replayed=True)
     now = journal.now()
     batch_id = ids.new()
     jobs = [

@@ -8,8 +8,10 @@ from adapters.ports import BlobStore, Ids
 from adapters.store import reads
 from pipeline.errors import (
     BatchCancelled,
+    BlogDeleted,
     CannotCancelBatch,
     CannotRetry,
+    DraftRejected,
     FinalReplaced,
     NoSuchBatch,
 )
@@ -81,8 +83,9 @@ async def retry_batch(
 ) -> list[UUID]:
     """Bring the batch's failed jobs back, each as `retry` does; return those that came back.
 
-    A failed final whose draft got another one since is left alone. Interrupted, it is simply
-    called again. Raises `BatchCancelled`.
+    A failed final whose draft got another one since, or was rejected, is left alone. Interrupted,
+    it is simply called again. Raises `BatchCancelled`, and `BlogDeleted` where that alone keeps
+    every failed job from coming back.
     """
     batch = await journal.read(reads.batch, tenant, batch_id)
     if batch is None:
@@ -91,15 +94,20 @@ async def retry_batch(
         raise BatchCancelled(batch_id)
     jobs = await journal.read(reads.jobs_of_batch, tenant, batch_id)
     newest = {job.final_job_id for job in jobs}
-    retried = []
+    retried: list[UUID] = []
+    deleted: BlogDeleted | None = None
     for job in jobs:
         replaced = job.draft_job_id is not None and job.id not in newest
         if job.state is not State.FAILED or replaced:
             continue
         try:
             await retry(job.id, tenant=tenant, journal=journal, ids=ids, blobs=blobs)
-        except (CannotRetry, FinalReplaced) as exc:  # it moved since it was read
+        except (CannotRetry, DraftRejected, FinalReplaced) as exc:
             log.info("retry_not_needed", job_id=str(job.id), reason=str(exc))
+        except BlogDeleted as exc:  # its other pictures may be for other posts
+            deleted = exc
         else:
             retried.append(job.id)
+    if deleted is not None and not retried:
+        raise deleted
     return retried

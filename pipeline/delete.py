@@ -14,7 +14,8 @@ from pipeline.journal import Journal
 from pipeline.move import job_key, move_job
 from pipeline.tally import record_moves
 from schemas.step import Look, RowKey, Step, Writes
-from schemas.tables import BlogRow, BlogSlotRow, ImageRow, JobRow
+from schemas.tables import BlogRow, BlogSlotRow, ImageRow, JobRow, SlotCandidateRow
+from states.slots import Rank
 from states.table import State, Trigger
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ async def delete_image(image_id: UUID, *, tenant: str, journal: Journal, blobs: 
         raise NoSuchImage(image_id)
     now = journal.now()
     slot_key = (tenant, job.blog_id, job.role, job.position) if job.blog_id is not None else None
+    withdrawn = _withdrawn(image, job, now)
 
     def decide(look: Look, writes: Writes) -> ImageRow:
         current = look.get(ImageRow, image_id)
@@ -45,13 +47,16 @@ async def delete_image(image_id: UUID, *, tenant: str, journal: Journal, blobs: 
         if slot is not None and stands and not (blog is not None and blog.deleted_at):
             place = f"{slot.role} {slot.position} of blog {slot.blog_id}"
             raise ImageInUse(image_id, place)
+        if slot_key and look.get(SlotCandidateRow, image_id) is None:
+            # Nobody saw it offered. Where it is offered in this very moment, one key is refused.
+            writes.insert(withdrawn, image_id)
         writes.update(current.changed(deleted_at=now), image_id)
         return current
 
     keys = [RowKey(ImageRow, (image_id,))]
     shared = []
     if slot_key is not None:
-        keys.append(RowKey(BlogSlotRow, slot_key))
+        keys += [RowKey(BlogSlotRow, slot_key), RowKey(SlotCandidateRow, (image_id,))]
         shared.append(RowKey(BlogRow, slot_key[:2]))
     deleted = await journal.record(Step("delete_image", decide, tuple(keys), tuple(shared)))
     for key in (deleted.key, *(variant["key"] for variant in deleted.variants)):
@@ -59,6 +64,21 @@ async def delete_image(image_id: UUID, *, tenant: str, journal: Journal, blobs: 
             await blobs.delete(key)
         except BlobStoreUnavailable as exc:  # nobody can see it any more; only room is lost
             log.warning("deleted_picture_left_behind", key=key, error=str(exc))
+
+
+def _withdrawn(image: ImageRow, job: JobRow, now: datetime) -> SlotCandidateRow:
+    """The picture as a candidate of its place; deleted, it is shown to nobody."""
+    return SlotCandidateRow.of(
+        image_id=image.id,
+        tenant=job.tenant,
+        blog_id=job.blog_id,
+        role=job.role,
+        position=job.position,
+        job_id=job.id,
+        rank=Rank.DRAFT if job.is_draft else Rank.FINAL,
+        seq=job.version,
+        offered_at=now,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,51 +90,54 @@ class DeletedBlog:
 async def delete_blog(blog_id: str, *, tenant: str, journal: Journal, ids: Ids) -> DeletedBlog:
     """Leave a tombstone and cancel the blog's queued jobs; running ones finish unlinked.
 
-    Repeating it changes nothing. From the tombstone's commit on no job can be created for the
-    blog, so the queued ones that are found after it are the last.
+    Repeating it changes nothing. The tombstone and the first cancellations are one commit, so that
+    no death between them leaves jobs to be paid for. From that commit on no job can be created for
+    the blog, so the queued ones that are found after it are the last.
     """
-    deleted_at = await journal.record(_tombstone(blog_id, tenant, journal.now()))
+    deleted_at: datetime | None = None
     cancelled = 0
     while True:
         queued = await journal.read(reads.queued_jobs_of_blog, tenant, blog_id, CANCELLED_AT_ONCE)
-        if not queued:
+        if deleted_at is not None and not queued:
             return DeletedBlog(deleted_at, cancelled)
-        cancelled += await record_moves(journal, _cancel_queued(list(queued), journal.now(), ids))
+        step = _deletion(blog_id, tenant, list(queued), journal.now(), ids)
+        since, moved = await record_moves(journal, step)
+        deleted_at, cancelled = since, cancelled + moved
 
 
-def _tombstone(blog_id: str, tenant: str, now: datetime) -> Step[datetime]:
-    def decide(look: Look, writes: Writes) -> datetime:
-        blog = look.get(BlogRow, tenant, blog_id)
+def _deletion(
+    blog_id: str, tenant: str, job_ids: list[UUID], now: datetime, ids: Ids
+) -> Step[tuple[datetime, int]]:
+    """Write the tombstone where there is none, and cancel those of the jobs that are queued."""
+    event_ids = {job_id: ids.new() for job_id in job_ids}
+    key = (tenant, blog_id)
+
+    def decide(look: Look, writes: Writes) -> tuple[datetime, int]:
+        return _tombstone(look, writes), sum(_cancelled(job_id, look, writes) for job_id in job_ids)
+
+    def _tombstone(look: Look, writes: Writes) -> datetime:
+        blog = look.get(BlogRow, *key)
         if blog is None:
-            writes.insert(
-                BlogRow.of(tenant=tenant, blog_id=blog_id, deleted_at=now), tenant, blog_id
-            )
+            writes.insert(BlogRow.of(tenant=tenant, blog_id=blog_id, deleted_at=now), *key)
         elif blog.deleted_at is not None:
             return blog.deleted_at
         else:
-            writes.update(blog.changed(deleted_at=now), tenant, blog_id)
+            writes.update(blog.changed(deleted_at=now), *key)
         return now
 
-    return Step("delete_blog", decide, shared=(RowKey(BlogRow, (tenant, blog_id)),))
+    def _cancelled(job_id: UUID, look: Look, writes: Writes) -> bool:
+        job = look.get(JobRow, job_id)
+        if job is None or job.state is not State.QUEUED:
+            return False
+        move_job(
+            writes,
+            job,
+            Trigger.CANCEL,
+            at=now,
+            event_id=event_ids[job_id],
+            reason="blog_deleted",
+        )
+        return True
 
-
-def _cancel_queued(job_ids: list[UUID], now: datetime, ids: Ids) -> Step[int]:
-    event_ids = {job_id: ids.new() for job_id in job_ids}
-
-    def decide(look: Look, writes: Writes) -> int:
-        count = 0
-        for job_id in job_ids:
-            job = look.get(JobRow, job_id)
-            if job is not None and job.state is State.QUEUED:
-                move_job(
-                    writes,
-                    job,
-                    Trigger.CANCEL,
-                    at=now,
-                    event_id=event_ids[job_id],
-                    reason="blog_deleted",
-                )
-                count += 1
-        return count
-
-    return Step("cancel_queued", decide, tuple(job_key(job_id) for job_id in job_ids))
+    keys = tuple(job_key(job_id) for job_id in job_ids)
+    return Step("delete_blog", decide, keys, (RowKey(BlogRow, key),))

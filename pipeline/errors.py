@@ -203,6 +203,18 @@ class BlogDeleted(PipelineError):
         )
 
 
+class NoPlaceLeft(PipelineError):
+    status, code, title = 409, "no_place_left", "The blog has no next inline place"
+
+    def __init__(self, blog_id: str, last: int) -> None:
+        super().__init__(
+            f"The last inline place of blog {blog_id}, {last}, was given already, so there is no"
+            " next one. Nothing was stored. Name the position that the picture is to take.",
+            field="position",
+            blog_id=blog_id,
+        )
+
+
 class NoSuchBatch(PipelineError):
     status, code, title = 404, "no_such_batch", "There is no such batch"
 

@@ -6,11 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from adapters.ports import ImageProvider
-from pipeline.errors import BlogDeleted, UnknownStyle
+from pipeline.errors import BlogDeleted, NoPlaceLeft, UnknownStyle
 from pipeline.move import first_wake
 from pipeline.providers import Providers
 from schemas.prices import DOCUMENT_MODELS
-from schemas.requests import ImageGenerationRequest, Quality, Role
+from schemas.requests import MAX_POSITION, ImageGenerationRequest, Quality, Role
 from schemas.step import Look, RowKey, Writes
 from schemas.tables import BlogRow, JobRow
 from states.table import INITIAL
@@ -80,10 +80,17 @@ def blog_keys(jobs: Iterable[JobRow]) -> tuple[RowKey, ...]:
     return tuple(RowKey(BlogRow, blog) for blog in sorted(blogs))
 
 
+def blog_is_deleted(look: Look, job: JobRow) -> bool:
+    """Whether the blog of *job*, which the step names, was deleted."""
+    blog = look.get(BlogRow, job.tenant, job.blog_id) if job.blog_id is not None else None
+    return blog is not None and blog.deleted_at is not None
+
+
 def take_places(look: Look, writes: Writes, jobs: Sequence[JobRow]) -> list[JobRow]:
     """Give each of *jobs* its place; inline pictures get the next free positions of their blog.
 
-    Raises `BlogDeleted`. Each blog's row is written once, and only where it changes.
+    Raises `BlogDeleted` and `NoPlaceLeft`. Each blog's row is written once, and only where it
+    changes.
     """
     blogs: dict[tuple[Any, ...], BlogRow] = {}
     for _, key in blog_keys(jobs):
@@ -108,6 +115,8 @@ def _placed(job: JobRow, blogs: dict[tuple[Any, ...], BlogRow]) -> JobRow:
     role = job.role or Role.INLINE.value
     inline = role == Role.INLINE.value
     position = job.position or (blog.last_inline + 1 if inline else 1)
+    if position > MAX_POSITION:  # no address leads there, and no final could be asked for it
+        raise NoPlaceLeft(blog.blog_id, MAX_POSITION)
     last = max(blog.last_inline, position) if inline else blog.last_inline
     has_drafts = blog.has_drafts or job.is_draft
     if (last, has_drafts) != (blog.last_inline, blog.has_drafts):

@@ -30,7 +30,7 @@ from pipeline.tally import OPEN, batch_keys, count
 from schemas.events import EventType
 from schemas.requests import PromotionRequest
 from schemas.step import Look, Lost, RowKey, Step, Writes
-from schemas.tables import BatchRow, BlogRow, DecidedBy, Decision, JobRow, PromotionRow
+from schemas.tables import BatchRow, DecidedBy, Decision, JobRow, PromotionRow
 from states.table import State
 
 log = structlog.get_logger(__name__)
@@ -238,11 +238,6 @@ def block(
     draft = still_undecided(look, found)
     decision = _decision(found, Decision.BLOCKED, DecidedBy.AUTOMATIC, at, reason=reason)
     return _write(look, writes, draft, found, decision, event_id=event_id)
-
-
-def blog_is_deleted(look: Look, draft: JobRow) -> bool:
-    blog = look.get(BlogRow, draft.tenant, draft.blog_id) if draft.blog_id is not None else None
-    return blog is not None and blog.deleted_at is not None
 
 
 def _decision(

@@ -6,14 +6,22 @@ import structlog
 
 from adapters.ports import BlobStore, Ids
 from adapters.store import reads
-from pipeline.errors import BatchCancelled, BlogDeleted, CannotRetry, FinalReplaced, NoSuchJob
+from pipeline.errors import (
+    BatchCancelled,
+    BlogDeleted,
+    CannotRetry,
+    DraftRejected,
+    FinalReplaced,
+    NoSuchJob,
+)
 from pipeline.finish import receive
 from pipeline.journal import Journal
 from pipeline.move import JobMoved, job_key, move_job
+from pipeline.promote import Candidate, DecidedMeanwhile, candidate
 from pipeline.staging import Manifest, find_manifest, manifest_key
 from pipeline.tally import batch_keys, record_moves
 from schemas.step import Look, RowKey, Step, Writes
-from schemas.tables import BatchRow, BlogRow, JobRow
+from schemas.tables import BatchRow, BlogRow, Decision, JobRow
 from states.table import State, Trigger
 
 log = structlog.get_logger(__name__)
@@ -29,24 +37,44 @@ async def retry(
     """Bring a job that failed or was cancelled back to work and return it.
 
     A result that was delivered and never used is taken (nothing is paid); otherwise the job gets a
-    new attempt, which may cost once more. A job that is at work or completed is a 409.
+    new attempt, which may cost once more. A job that is at work or completed is a 409, and so is
+    the final of a draft that was rejected or has another final by now.
     """
-    job = await journal.read(reads.job, tenant, job_id)
-    if job is None:
-        raise NoSuchJob(job_id)
-    if job.state not in RETRIABLE:
-        raise CannotRetry(job_id, job.state.value)
-    manifest = await _unused_result(job, blobs)
-    if manifest is not None:
-        log.info("retry_takes_staged_result", job_id=str(job_id), attempt=manifest.attempt)
+    while True:
+        job = await journal.read(reads.job, tenant, job_id)
+        if job is None:
+            raise NoSuchJob(job_id)
+        if job.state not in RETRIABLE:
+            raise CannotRetry(job_id, job.state.value)
+        draft = await _draft_of(job, journal)
+        manifest = await _unused_result(job, blobs)
+        if manifest is not None:
+            return await _take(manifest, job, journal, ids)
         try:
-            return await receive(
-                job_id, manifest, journal=journal, ids=ids, lease_token=None, by_person=True
-            )
-        except JobMoved as exc:  # somebody else was faster
-            state = exc.job.state.value if exc.job is not None else "gone"
-            raise CannotRetry(job_id, state) from exc
-    return await _new_attempt(job, journal, ids)
+            return await _new_attempt(job, draft, journal, ids)
+        except DecidedMeanwhile:
+            continue
+
+
+async def _draft_of(final: JobRow, journal: Journal) -> Candidate | None:
+    """The draft of a final; raises `DraftRejected` where nobody wants that final any more."""
+    if final.draft_job_id is None:
+        return None
+    draft = await candidate(final.draft_job_id, final.tenant, journal)
+    if draft is not None and draft.last and draft.last.decision is Decision.REJECTED:
+        raise DraftRejected(final.draft_job_id)
+    return draft
+
+
+async def _take(manifest: Manifest, job: JobRow, journal: Journal, ids: Ids) -> JobRow:
+    log.info("retry_takes_staged_result", job_id=str(job.id), attempt=manifest.attempt)
+    try:
+        return await receive(
+            job.id, manifest, journal=journal, ids=ids, lease_token=None, by_person=True
+        )
+    except JobMoved as exc:  # somebody else was faster
+        state = exc.job.state.value if exc.job is not None else "gone"
+        raise CannotRetry(job.id, state) from exc
 
 
 async def _unused_result(job: JobRow, blobs: BlobStore) -> Manifest | None:
@@ -60,7 +88,7 @@ async def _unused_result(job: JobRow, blobs: BlobStore) -> Manifest | None:
     return None
 
 
-async def _new_attempt(job: JobRow, journal: Journal, ids: Ids) -> JobRow:
+async def _new_attempt(job: JobRow, found: Candidate | None, journal: Journal, ids: Ids) -> JobRow:
     event_id, now = ids.new(), journal.now()
     blog = (job.tenant, job.blog_id) if job.blog_id is not None else None
 
@@ -79,6 +107,8 @@ async def _new_attempt(job: JobRow, journal: Journal, ids: Ids) -> JobRow:
         draft = look.get(JobRow, job.draft_job_id) if job.draft_job_id else None
         if draft is not None and draft.final_job_id not in (None, job.id):
             raise FinalReplaced(job.id, draft.final_job_id)
+        if draft is not None and found is not None and draft.version != found.draft.version:
+            raise DecidedMeanwhile("the draft was decided meanwhile")
         return move_job(
             writes,
             current,

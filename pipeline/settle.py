@@ -12,6 +12,7 @@ import structlog
 
 from adapters.ports import Backoff
 from pipeline.move import fail_job, first_wake, job_key, move_job
+from pipeline.new_job import blog_is_deleted, blog_keys
 from pipeline.tally import record_moves
 from pipeline.worker import Worker
 from schemas.step import Look, RowKey, Step, Writes
@@ -77,10 +78,14 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> No
         current = look.get(JobRow, job.id)
         if current is None or current.state is not State.RUNNING or current.attempt != job.attempt:
             return
-        _move_on(current, writes)
+        _move_on(current, look, writes)
 
-    def _move_on(current: JobRow, writes: Writes) -> None:
+    def _move_on(current: JobRow, look: Look, writes: Writes) -> None:
         match settlement.job:
+            case "release" | "repeat" if blog_is_deleted(look, current):
+                # The blog's queued jobs were cancelled; in the queue it would be paid for.
+                reason = "blog_deleted"
+                move_job(writes, current, Trigger.CANCEL, at=now, event_id=event_id, reason=reason)
             case "release":
                 _release(current, settlement.not_before or now, writes)
             case "repeat" if current.lost_calls + 1 < MAX_REPEATS:
@@ -112,7 +117,8 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> No
         )
 
     # Most answers put the job back into the queue: its batch is named only when it has to be.
-    await record_moves(worker.journal, Step("settle_call", decide, (job_key(job.id), call_key)))
+    step = Step("settle_call", decide, (job_key(job.id), call_key), blog_keys([job]))
+    await record_moves(worker.journal, step)
     log.info(
         "call_settled",
         job_id=str(job.id),

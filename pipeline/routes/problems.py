@@ -150,8 +150,14 @@ def _http_error(request: Request, exc: Exception) -> Response:
     )
 
 
+def _route(request: Request) -> str:
+    """What was asked for, for the log; never its path, which may hold an approval link's token."""
+    route = request.scope.get("route")
+    return f"{request.method} {getattr(route, 'path', 'unknown')}"
+
+
 def _unavailable(request: Request, exc: Exception) -> Response:
-    log.error("request_not_stored", path=request.url.path, error=str(exc))
+    log.error("request_not_stored", route=_route(request), error=str(exc))
     return problem(
         503,
         "unavailable",
@@ -196,7 +202,7 @@ def _rejected(_: Request, exc: Exception) -> Response:
 
 
 def _unforeseen(request: Request, exc: Exception) -> Response:
-    log.error("request_failed", path=request.url.path, exc_info=exc)
+    log.error("request_failed", route=_route(request), exc_info=exc)
     return problem(
         500,
         "internal",

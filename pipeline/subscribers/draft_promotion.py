@@ -13,7 +13,8 @@ from adapters.ports import Ids
 from pipeline.final import owed_final
 from pipeline.journal import Journal
 from pipeline.move import job_key
-from pipeline.promote import Candidate, approve, block, blog_is_deleted
+from pipeline.new_job import blog_is_deleted
+from pipeline.promote import Candidate, approve, block
 from pipeline.tally import batch_key
 from schemas.events import CloudEvent
 from schemas.step import Look, RowKey, Step, Writes

@@ -11,6 +11,7 @@ import pytest
 
 from adapters.errors import BadPicture, ProviderBusy, ProviderRefused, Unavailable
 from adapters.store import reads
+from pipeline.batch import AcceptedBatch, submit_batch
 from pipeline.batch_changes import retry_batch
 from pipeline.batch_status import batch_status
 from pipeline.cancel import cancel
@@ -20,11 +21,13 @@ from pipeline.errors import (
     BlogDeleted,
     CannotCancelBatch,
     InvalidBatch,
+    NoPlaceLeft,
     NoSuchBatch,
 )
 from pipeline.move import move_job
 from pipeline.retry import retry
 from schemas.replies import BatchStatus, BatchStatusResponse
+from schemas.requests import MAX_POSITION, BatchImageGenerationRequest
 from schemas.step import Writes
 from schemas.tables import JobRow
 from states.table import State, Trigger
@@ -110,6 +113,41 @@ async def test_nothing_of_a_batch_is_stored_where_one_picture_cannot_be(world: W
     after = await world.store.read(reads.jobs_page, TENANT, before=None, limit=50)
     assert len(after) == len(before)
     assert await world.store.read(reads.blog, TENANT, "post") is None
+
+
+async def test_a_place_that_no_address_leads_to_is_not_given(world: World) -> None:
+    """A draft there could get no final, and its batch would owe it for ever."""
+    with pytest.raises(NoPlaceLeft):
+        await ask(world, {"position": MAX_POSITION}, {}, blog_id="post")
+    assert await world.store.read(reads.jobs_page, TENANT, before=None, limit=1) == []
+    reply = await ask(world, {"position": MAX_POSITION}, {"position": 1}, blog_id="post")
+    for job_id in reply.job_ids:
+        await handle(world, await drafted(world, job_id))
+    assert (await batch(world, reply.batch_id)).approved == 2
+
+
+async def test_a_batch_that_was_accepted_is_answered_although_it_is_refused_by_now(
+    world: World,
+) -> None:
+    images = [{"prompt": "one"}, {"prompt": "two"}]
+    request = BatchImageGenerationRequest.model_validate({"images": images})
+
+    async def asked(key: str, most_images: int) -> AcceptedBatch:
+        return await submit_batch(
+            request,
+            tenant=TENANT,
+            idempotency_key=key,
+            most_images=most_images,
+            journal=world.journal,
+            ids=world.worker.ids,
+            providers=world.worker.providers,
+            estimate=world.estimates.batch_seconds,
+        )
+
+    first = await asked("key", 2)
+    assert await asked("key", 1) == AcceptedBatch(first.reply, replayed=True)
+    with pytest.raises(InvalidBatch):
+        await asked("another", 1)
 
 
 async def test_every_bad_picture_of_a_batch_is_named_by_its_index(world: World) -> None:
@@ -214,6 +252,21 @@ async def test_a_failed_final_that_has_a_successor_is_not_retried_with_its_batch
     await approve(world, draft_id)
     assert await bring_back(world, reply.batch_id) == []
     assert (await world.job(first)).state is State.FAILED
+
+
+async def test_a_deleted_post_keeps_no_other_picture_of_the_batch_from_coming_back(
+    world: World,
+) -> None:
+    reply = await ask(world, {"blog_id": "gone"}, {"blog_id": "post"}, workflow="final_only")
+    for job_id in reply.job_ids:
+        world.provider.script.append(raises(ProviderRefused("moderated", "unsafe")))
+        await world.deliver(job_id)
+    await delete_blog("gone", tenant=TENANT, journal=world.journal, ids=world.worker.ids)
+    assert await bring_back(world, reply.batch_id) == [reply.job_ids[1]]
+    await world.deliver(reply.job_ids[1], 2)
+    with pytest.raises(BlogDeleted):
+        await bring_back(world, reply.batch_id)
+    assert (await batch(world, reply.batch_id)).failed == 1
 
 
 async def test_with_approval_required_waiting_drafts_owe_nothing_and_are_shown(

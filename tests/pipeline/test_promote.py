@@ -12,6 +12,7 @@ import pytest
 
 from adapters.errors import ProviderRefused
 from adapters.store import reads
+from pipeline.batch_changes import retry_batch
 from pipeline.cancel import cancel
 from pipeline.delete import delete_blog
 from pipeline.errors import (
@@ -63,6 +64,18 @@ async def draft(world: World, **fields: Any) -> UUID:
 async def finals(world: World, draft_id: UUID) -> list[Job]:
     page = await world.store.read(reads.jobs_page, TENANT, before=None, limit=100)
     return [job for job in page if job.draft_job_id == draft_id]
+
+
+async def again(world: World, job_id: UUID) -> JobRow:
+    return await retry(
+        job_id, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
+    )
+
+
+async def again_all(world: World, batch_id: UUID) -> list[UUID]:
+    return await retry_batch(
+        batch_id, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
+    )
 
 
 async def accepted(world: World, key: str | None = None, **fields: Any) -> Accepted:
@@ -273,6 +286,36 @@ async def test_a_final_that_has_a_successor_is_not_bought_again(world: World) ->
             lost, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
         )
     assert (await world.job(lost)).state is State.CANCELLED
+
+
+async def test_the_lost_final_of_a_rejected_draft_is_not_bought_again(world: World) -> None:
+    reply = await ask(world, {})
+    (draft_id,) = reply.job_ids
+    await handle(world, await drafted(world, draft_id))
+    lost = await final_of(world, draft_id)
+    world.provider.script.append(raises(ProviderRefused("moderated", "unsafe")))
+    await world.deliver(lost)
+    await refuse(world, draft_id)
+    told_before = await told(world, reply.batch_id)
+    with pytest.raises(DraftRejected):
+        await again(world, lost)
+    assert await again_all(world, reply.batch_id) == []
+    assert (await world.job(lost)).state is State.FAILED
+    assert await told(world, reply.batch_id) == told_before
+    await batch(world, reply.batch_id)
+
+
+async def test_a_rejection_and_a_retry_of_the_lost_final_at_once_leave_one(world: World) -> None:
+    for number in range(6):
+        draft_id = await draft(world)
+        lost = (await approve(world, draft_id)).final.id
+        await cancel(lost, tenant=TENANT, journal=world.journal, ids=world.worker.ids)
+        racers: list[Any] = [again(world, lost), refuse(world, draft_id)]
+        answers = await asyncio.gather(*racers[:: -1 if number % 2 else 1], return_exceptions=True)
+        rejected = (await decisions(world, draft_id))[-1].decision is Decision.REJECTED
+        bought = (await world.job(lost)).state is State.QUEUED
+        assert rejected is not bought
+        assert sum(isinstance(answer, Exception) for answer in answers) == 1
 
 
 async def test_the_automatic_promotion_makes_the_first_decision_only(world: World) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from adapters.errors import BadPicture, OutcomeUnknown, ProviderBusy, ProviderRefused, Unavailable
+from adapters.ports import Painting, PaintRequest
 from adapters.store import reads
 from pipeline.blogs import blog_images
 from pipeline.cancel import cancel
@@ -175,8 +176,11 @@ async def test_a_deleted_blog_cancels_what_is_queued_and_takes_nothing_more(
     other = await world.submit(blog_id="other")
     running = await world.submit(blog_id="post")
     await world.deliver(running)
+    before = world.store.commits
     deleted = await delete_blog("post", tenant=TENANT, journal=world.journal, ids=world.worker.ids)
     assert deleted.cancelled_jobs == 5
+    # A death in between would leave jobs of a deleted blog that are paid for.
+    assert world.store.commits == before + 1
     assert {(await world.job(job_id)).state for job_id in queued} == {State.CANCELLED}
     assert (await world.job(other)).state is State.QUEUED
     with pytest.raises(BlogDeleted):
@@ -191,6 +195,30 @@ async def test_a_deleted_blog_cancels_what_is_queued_and_takes_nothing_more(
         await blog_images("post", tenant=TENANT, journal=world.journal, base_url="")
     repeated = await delete_blog("post", tenant=TENANT, journal=world.journal, ids=world.worker.ids)
     assert (repeated.deleted_at, repeated.cancelled_jobs) == (deleted.deleted_at, 0)
+
+
+async def test_a_job_that_a_busy_provider_gives_back_is_not_paid_for_a_deleted_blog(
+    world: World,
+) -> None:
+    job_id = await world.submit(blog_id="post")
+
+    async def busy(_: PaintRequest) -> Painting:
+        deleted = await delete_blog(
+            "post", tenant=TENANT, journal=world.journal, ids=world.worker.ids
+        )
+        assert deleted.cancelled_jobs == 0
+        raise ProviderBusy("429", timedelta(seconds=1))
+
+    world.provider.script.append(busy)
+    await world.deliver(job_id)
+    call = await world.call(job_id)
+    assert call is not None
+    assert (call.state, (await world.job(job_id)).state) == (
+        CallState.NOT_CHARGED,
+        State.CANCELLED,
+    )
+    await world.deliver(job_id, 2)
+    assert world.provider.calls.total() == 1
 
 
 async def test_pages_of_jobs_are_complete_and_stable_under_inserts(world: World) -> None:

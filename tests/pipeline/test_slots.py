@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from adapters.store import reads
@@ -31,6 +32,7 @@ from schemas.tables import (
     SlotCandidateRow,
     SlotChangeRow,
 )
+from tests.fakes.clock import START, FakeClock
 from tests.jobs import NOW
 from tests.world import TENANT, World, world_on
 
@@ -462,6 +464,44 @@ async def test_a_picture_that_was_deleted_before_its_event_came_is_offered_to_no
     await remove(world, image.id)
     await link(event, world.journal, world.worker.ids)
     assert not await world.store.read(reads.slots, TENANT, "post")
+
+
+async def test_a_picture_that_is_linked_and_deleted_at_once_does_not_stand_there_deleted(
+    postgres_url: str,
+) -> None:
+    """Two processes; the one that deletes looked for the place before the other had made it."""
+    later = FakeClock(START + timedelta(hours=1))  # ids follow from it, and differ
+    async with (
+        world_on(postgres_url) as one,
+        world_on(postgres_url, clock=later, blobs=one.blobs) as two,
+    ):
+        job_id, event = await completed(one)
+        (image,) = await one.store.read(reads.images_of_jobs, TENANT, [job_id])
+        watcher = await asyncpg.connect(postgres_url)
+        holder = await asyncpg.connect(postgres_url)
+        try:
+            async with holder.transaction(), asyncio.timeout(20):
+                await holder.execute("SELECT 1 FROM blogs FOR UPDATE")
+                racers: list[asyncio.Task[None]] = []
+                for racer in (link(event, one.journal, one.worker.ids), remove(two, image.id)):
+                    racers.append(asyncio.create_task(racer))
+                    while await watcher.fetchval(WAITING) < len(racers):
+                        pass
+            async with asyncio.timeout(20):
+                await later.sleeping()  # its key was refused, and it looks again
+            await later.advance(1)
+            answers = await asyncio.gather(*racers, return_exceptions=True)
+        finally:
+            await watcher.close()
+            await holder.close()
+        assert [type(answer) for answer in answers] == [type(None), ImageInUse]
+        assert (await hero(one)).url is not None
+
+
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    " AND datname = current_database()"
+)
 
 
 async def test_a_deleted_blog_takes_no_picture_and_no_persons_word(world: World) -> None:
