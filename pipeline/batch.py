@@ -143,7 +143,7 @@ def _images(
             if not found:
                 images.append(_image(image, request, providers))
         except PipelineError as exc:
-            found = {exc.facts["field"]: str(exc).removesuffix(" Nothing was stored.")}
+            found = {exc.facts["field"]: str(exc).removesuffix(". Nothing was stored.")}
         errors += [
             {"field": f"images.{index}.{name}", "message": message}
             for name, message in found.items()

@@ -71,9 +71,9 @@ def test_the_home_of_a_killed_service_is_free_again(tmp_path: Path) -> None:
     [
         ({"times__lease_seconds": "soon"}, "times.lease_seconds", "number"),
         ({"times__lease_seconds": "1"}, "times", "provider_seconds < worker_seconds"),
-        ({"times__leese_seconds": "1"}, "times.leese_seconds", "not permitted"),
-        ({"local__concurrent_dispatches": "0"}, "local.concurrent_dispatches", "greater"),
-        ({"sketch__busy_share": "2"}, "sketch.busy_share", "less than or equal to 1"),
+        ({"times__leese_seconds": "1"}, "times.leese_seconds", "no such field"),
+        ({"local__concurrent_dispatches": "0"}, "local.concurrent_dispatches", "at least 1"),
+        ({"sketch__busy_share": "2"}, "sketch.busy_share", "must be at most 1"),
         ({"port": "70000"}, "port", "65535"),
         ({"connect": "adapters.nowhere.connect"}, "connect", "adapters.nowhere"),
         ({"failpoints": '[{"name": "x", "mode": "explode"}]'}, "failpoints.0.mode", "'kill'"),

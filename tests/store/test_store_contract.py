@@ -144,10 +144,10 @@ async def test_an_update_that_changes_nothing_is_a_success(store: AnyStore) -> N
     await store.commit([Step("place", place, shared=(blog_key,))])
 
     def touch(look: Look, writes: Writes) -> None:
-        blog, found = look.get(BlogRow, *blog_key.key), look.get(JobRow, job.id)
-        assert blog is not None and found is not None
-        writes.update(blog.changed(deleted_at=None), *blog_key.key)
-        writes.update(found.changed(), job.id)
+        for row, key in ((BlogRow, blog_key.key), (JobRow, (job.id,))):
+            found = look.get(row, *key)
+            assert found is not None
+            writes.update(found.changed(), *key)
 
     steps = [Step("touch", touch, (job_key(job.id),), (blog_key,)), create(other := new_job())]
     assert [outcome.error for outcome in await store.commit(steps)] == [None, None]
