@@ -9,7 +9,7 @@ import structlog
 from adapters.errors import BlobStoreUnavailable
 from adapters.ports import BlobStore, Ids
 from adapters.store import reads
-from pipeline.errors import ImageInUse, NoSuchImage
+from pipeline.errors import ImageInUse, NoSuchBlog, NoSuchImage
 from pipeline.journal import Journal
 from pipeline.move import job_key, move_job
 from pipeline.tally import record_moves
@@ -70,7 +70,8 @@ class DeletedBlog:
 async def delete_blog(blog_id: str, *, tenant: str, journal: Journal, ids: Ids) -> DeletedBlog:
     """Leave a tombstone and cancel the blog's queued jobs; running ones finish unlinked.
 
-    Repeating it changes nothing. From the tombstone's commit on no job can be created for the
+    Repeating it changes nothing; for a blog that nobody ever named it is a 404, so that a mistyped
+    name is not used up. From the tombstone's commit on no job can be created for the
     blog, so the queued ones that are found after it are the last.
     """
     deleted_at = await journal.record(_tombstone(blog_id, tenant, journal.now()))
@@ -86,13 +87,10 @@ def _tombstone(blog_id: str, tenant: str, now: datetime) -> Step[datetime]:
     def decide(look: Look, writes: Writes) -> datetime:
         blog = look.get(BlogRow, tenant, blog_id)
         if blog is None:
-            writes.insert(
-                BlogRow.of(tenant=tenant, blog_id=blog_id, deleted_at=now), tenant, blog_id
-            )
-        elif blog.deleted_at is not None:
+            raise NoSuchBlog(blog_id)
+        if blog.deleted_at is not None:
             return blog.deleted_at
-        else:
-            writes.update(blog.changed(deleted_at=now), tenant, blog_id)
+        writes.update(blog.changed(deleted_at=now), tenant, blog_id)
         return now
 
     return Step("delete_blog", decide, shared=(RowKey(BlogRow, (tenant, blog_id)),))
