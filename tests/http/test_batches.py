@@ -211,6 +211,16 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
         ["images.1.quality", "images.2.quality"],
         "draft_then_final",
     ),
+    "what only drafts have": (
+        {
+            "workflow": "final_only",
+            "images": images(1),
+            "approval": "required",
+            "strategy": "upscale",
+        },
+        ["approval", "strategy"],
+        "no drafts to approve",
+    ),
     "mixed bad entries": (
         {"images": [{"prompt": ""}, {"prompt": "ok"}, {"prompt": "x", "role": "banner"}, {}]},
         ["images.0.prompt", "images.2.role", "images.3.prompt"],
