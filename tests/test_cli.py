@@ -1,5 +1,6 @@
 import socket
 import statistics
+from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
@@ -16,6 +17,11 @@ def test_help_names_the_commands() -> None:
     done = command("--help")
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("serve", "demo", "migrate"))
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    done = command("--version")
+    assert (done.returncode, done.stdout) == (0, f"limner {version('limner')}\n")
 
 
 def test_without_a_command_the_help_is_shown_as_wrong_usage() -> None:

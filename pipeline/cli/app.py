@@ -54,6 +54,26 @@ BatchId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a ba
 BlogId = Annotated[str, typer.Argument(metavar="BLOG", help="The blog_id of the requests.")]
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"limner {version('limner')}")
+        raise typer.Exit
+
+
+@app.callback()
+def every(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of the command line itself."""
+
+
 @app.command()
 def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     """Run the service: API, queue, bus, subscribers and sweep in one process."""
