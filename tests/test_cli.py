@@ -1,3 +1,4 @@
+import json
 import socket
 import statistics
 from importlib.metadata import version
@@ -35,6 +36,17 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     done = command(*arguments)
     assert done.returncode == 2
     assert arguments[-1] in done.stderr
+
+
+def test_migrating_twice_is_migrating_once(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    first, again = (command("migrate", "--home", str(home), "--json") for _ in range(2))
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert json.loads(first.stdout) == json.loads(again.stdout)
+    assert json.loads(first.stdout)["database"] == f"sqlite:///{home / 'limner.sqlite'}"
+    done = command("migrate", "--home", str(home))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"sqlite:///{home / 'limner.sqlite'} is up to date\n"
 
 
 def test_a_taken_port_is_told_in_one_line_before_any_job_is_touched(tmp_path: Path) -> None:
