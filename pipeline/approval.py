@@ -28,7 +28,8 @@ from states.table import State
 
 log = structlog.get_logger(__name__)
 
-# Of the variants the narrowest that is at least so wide: enough to decide, small enough to embed.
+# Of the variants the narrowest that is at least so wide, else the widest: enough to decide, small
+# enough to embed.
 PICTURE_WIDTH = 500
 
 
@@ -135,10 +136,10 @@ async def decide(link: Link, *, journal: Journal, ids: Ids, providers: Providers
 
 
 async def _picture(image: ImageRow, blobs: BlobStore) -> Picture | None:
-    fitting = [one for one in image.variants if one["width"] >= PICTURE_WIDTH] or image.variants
-    if not fitting:
+    if not image.variants:
         return None
-    variant = fitting[0]
+    wide_enough = (one for one in image.variants if one["width"] >= PICTURE_WIDTH)
+    variant = next(wide_enough, image.variants[-1])
     try:
         data = await blobs.get(variant["key"])
     except NoSuchObject:  # it is decided about all the same

@@ -20,6 +20,7 @@ from pipeline.tally import OPEN, batch_event
 from schemas.events import EventType
 from schemas.replies import BatchImageGenerationResponse
 from schemas.requests import (
+    Approval,
     BatchImageGenerationRequest,
     ImageGenerationRequest,
     Quality,
@@ -30,6 +31,7 @@ from schemas.tables import BatchRow
 from states.table import State
 
 ROUTE = "batch-generate"
+NO_DRAFTS = "workflow final_only has no drafts to make finals of; remove it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +154,16 @@ def _images(
         message = f"it has {len(request.images)} entries; at most {most_images} are allowed"
         raise InvalidBatch([{"field": "images", "message": f"{message}; divide the batch"}])
     images: list[_Image] = []
-    errors: list[dict[str, str]] = []
+    errors = [
+        {"field": name, "message": message} for name, message in _needs_drafts(request).items()
+    ]
     for index, image in enumerate(request.images):
         found = _conflicts(image, request)
         try:
             if not found:
                 images.append(_image(image, request, providers))
         except PipelineError as exc:
-            found = {exc.facts["field"]: str(exc).removesuffix(" Nothing was stored.")}
+            found = {exc.facts["field"]: str(exc).removesuffix(". Nothing was stored.")}
         errors += [
             {"field": f"images.{index}.{name}", "message": message}
             for name, message in found.items()
@@ -167,6 +171,20 @@ def _images(
     if errors:
         raise InvalidBatch(errors)
     return images
+
+
+def _needs_drafts(batch: BatchImageGenerationRequest) -> dict[str, str]:
+    """What a batch without drafts asks of its drafts: field and remedy."""
+    if batch.workflow is not Workflow.FINAL_ONLY:
+        return {}
+    found = {}
+    if batch.approval is Approval.REQUIRED:
+        found["approval"] = (
+            "workflow final_only has no drafts to approve; remove it, or use draft_then_final"
+        )
+    if batch.strategy is not None:
+        found["strategy"] = NO_DRAFTS
+    return found
 
 
 def _conflicts(image: ImageGenerationRequest, batch: BatchImageGenerationRequest) -> dict[str, str]:
@@ -184,7 +202,7 @@ def _conflicts(image: ImageGenerationRequest, batch: BatchImageGenerationRequest
             "a batch makes its own drafts; promote this one, or use generate-async"
         )
     if finals_only and image.strategy is not None:
-        found["strategy"] = "workflow final_only has no drafts to make finals of; remove it"
+        found["strategy"] = NO_DRAFTS
     return found
 
 

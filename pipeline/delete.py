@@ -9,7 +9,7 @@ import structlog
 from adapters.errors import BlobStoreUnavailable
 from adapters.ports import BlobStore, Ids
 from adapters.store import reads
-from pipeline.errors import ImageInUse, NoSuchImage
+from pipeline.errors import ImageInUse, NoSuchBlog, NoSuchImage
 from pipeline.journal import Journal
 from pipeline.move import job_key, move_job
 from pipeline.tally import record_moves
@@ -90,9 +90,10 @@ class DeletedBlog:
 async def delete_blog(blog_id: str, *, tenant: str, journal: Journal, ids: Ids) -> DeletedBlog:
     """Leave a tombstone and cancel the blog's queued jobs; running ones finish unlinked.
 
-    Repeating it changes nothing. The tombstone and the first cancellations are one commit, so that
-    no death between them leaves jobs to be paid for. From that commit on no job can be created for
-    the blog, so the queued ones that are found after it are the last.
+    Repeating it changes nothing; for a blog that nobody ever named it is a 404, so that a mistyped
+    name is not used up. The tombstone and the first cancellations are one commit, so that no death
+    between them leaves jobs to be paid for. From that commit on no job can be created for the
+    blog, so the queued ones that are found after it are the last.
     """
     deleted_at: datetime | None = None
     cancelled = 0
@@ -118,11 +119,10 @@ def _deletion(
     def _tombstone(look: Look, writes: Writes) -> datetime:
         blog = look.get(BlogRow, *key)
         if blog is None:
-            writes.insert(BlogRow.of(tenant=tenant, blog_id=blog_id, deleted_at=now), *key)
-        elif blog.deleted_at is not None:
+            raise NoSuchBlog(blog_id)
+        if blog.deleted_at is not None:
             return blog.deleted_at
-        else:
-            writes.update(blog.changed(deleted_at=now), *key)
+        writes.update(blog.changed(deleted_at=now), *key)
         return now
 
     def _cancelled(job_id: UUID, look: Look, writes: Writes) -> bool:

@@ -41,12 +41,14 @@ class Dispatching:
             self.state = DispatchRow.of(**found.model_dump())
 
     async def pause(self, reason: str | None) -> DispatchRow:
-        """Send nothing more. Pausing again keeps the first moment and takes the new reason."""
+        """Send nothing more. Pausing again keeps the first moment, and takes a new reason."""
         now = self.journal.now()
         self.state = await self._write(
-            lambda row: row.changed(paused_at=row.paused_at or now, reason=reason)
+            lambda row: row.changed(
+                paused_at=row.paused_at or now, reason=row.reason if reason is None else reason
+            )
         )
-        log.warning("dispatch_paused", reason=reason)
+        log.warning("dispatch_paused", reason=self.state.reason)
         return self.state
 
     async def resume(self) -> DispatchRow:

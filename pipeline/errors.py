@@ -6,6 +6,7 @@ One tree; `status`, `code` and the attributes become an RFC 9457 problem in `rou
 from typing import Any
 from uuid import UUID
 
+from pipeline.faults import summary
 from schemas.step import Lost
 
 
@@ -232,12 +233,8 @@ class InvalidBatch(PipelineError):
     status, code, title = 422, "invalid_request", "The request is not valid"
 
     def __init__(self, errors: list[dict[str, str]]) -> None:
-        first = errors[0]
-        more = f" ({len(errors) - 1} more in `errors`)" if len(errors) > 1 else ""
         super().__init__(
-            f"{first['field']}: {first['message']}{more}. Nothing was stored.",
-            field=first["field"],
-            errors=errors,
+            f"{summary(errors)} Nothing was stored.", field=errors[0]["field"], errors=errors
         )
 
 

@@ -62,7 +62,7 @@ def new_job(
         is_draft=request.quality is Quality.DRAFT,
         provider=provider,
         request=asked,
-        warnings=list(warnings),
+        warnings=[*warnings, *_unplaced(request)],
         blog_id=request.blog_id,
         blog_job_id=request.blog_job_id,
         batch_id=batch_id,
@@ -72,6 +72,12 @@ def new_job(
         created_at=now,
         queued_at=now,
     )
+
+
+def _unplaced(request: ImageGenerationRequest) -> list[str]:
+    if request.blog_id is not None or (request.role, request.position) == (None, None):
+        return []
+    return ["role and position name a place in a blog post, and no blog_id was given"]
 
 
 def blog_keys(jobs: Iterable[JobRow]) -> tuple[RowKey, ...]:

@@ -23,6 +23,10 @@ MAX_POSITION = 10_000
 MAX_DEADLINE_SECONDS = 30 * 86_400
 DEFAULT_LINK_SECONDS = 7 * 86_400
 MAX_LINK_SECONDS = 30 * 86_400
+# A name is part of an address; a key is a header's value.
+NAME_PATTERN = r"^[^\s/?#]+$"
+KEY_PATTERN = r"^[\x21-\x7e]+$"
+MAX_KEY_CHARACTERS = 200
 
 
 class Quality(StrEnum):
@@ -95,7 +99,7 @@ Prompt = Annotated[
     StringConstraints(min_length=1, max_length=MAX_PROMPT_CHARACTERS),
     AfterValidator(_stripped),
 ]
-Name = Annotated[Text, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s/?#]+$")]
+Name = Annotated[Text, StringConstraints(min_length=1, max_length=200, pattern=NAME_PATTERN)]
 
 
 class Strategy(StrEnum):

@@ -62,14 +62,19 @@ class Look:
     def accept(self, writes: "Writes") -> None:
         """Let the steps behind see *writes*, and note which columns their updates change.
 
-        Only those are sent. Raises `ValueError` for a change of what is written once.
+        Only those are sent, and an update that changes none is left out. Raises `ValueError` for a
+        change of what is written once.
         """
         seen: dict[RowKey, Row] = {}
+        updates = []
         for key, row in writes.updates:
             before = seen.get(key) or self._rows.get(key)
-            seen[key] = row
             changed = set(row.__dict__) if before is None else _changed(before, row)
-            writes.changed.setdefault(key.row, set()).update(changed)
+            if changed:
+                seen[key] = row
+                updates.append((key, row))
+                writes.changed.setdefault(key.row, set()).update(changed)
+        writes.updates = updates
         self._rows.update(writes.inserts)
         self._rows.update(seen)
 

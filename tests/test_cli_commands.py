@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -118,12 +119,27 @@ def test_who_waits_is_given_the_picture_with_every_option_kept(service: Service)
     assert (again["job_id"], again["status"]) == (job_id, "completed")
 
 
+def test_a_job_may_be_told_when_to_begin_and_by_when(service: Service) -> None:
+    begin = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
+    asked = ("--not-before", begin, "--deadline-seconds", "86400")
+    job_id = done_well(ask(service, "submit", "a mill", *asked, "--provider", "sketch")).strip()
+    shown = done_well(ask(service, "jobs", "show", job_id)).splitlines()
+    assert f"not before: {begin.replace('+00:00', 'Z')}" in shown
+    assert any(line.startswith("deadline: ") for line in shown)
+    ask(service, "jobs", "cancel", job_id)
+
+
 def test_a_final_takes_the_place_of_its_draft(service: Service) -> None:
     draft = submitted(service, blog_id="pair", role="hero")
     service.until(lambda: status(service, draft)["status"] == "completed", "completed")
-    told = json.loads(done_well(ask(service, "submit", "x", "--draft-job-id", draft, "--json")))
-    assert told["is_draft"] is False
-    assert status(service, told["job_id"])["role"] == "hero"
+    asked = ("submit", "a lighthouse", "--draft-job-id", draft, "--strategy", "regenerate")
+    told = json.loads(done_well(ask(service, *asked, "--wait", "--json")))
+    assert (told["is_draft"], told["role"]) == (False, "hero")
+    final = done_well(ask(service, "jobs", "show", told["job_id"])).splitlines()
+    assert {f"draft: {draft}", "strategy: regenerate"} <= set(final)
+    assert any(line.startswith("fidelity: same_composition (SSIM 0.") for line in final)
+    shown = done_well(ask(service, "jobs", "show", draft)).splitlines()
+    assert {"decision: approved", f"final: {told['job_id']}"} <= set(shown)
 
 
 def test_drafts_are_decided_about_and_batches_looked_at(service: Service) -> None:
@@ -153,6 +169,11 @@ def test_drafts_are_decided_about_and_batches_looked_at(service: Service) -> Non
     cancelled = ask(service, "batches", "cancel", batch["batch_id"])
     assert (cancelled.returncode, "can no longer be cancelled" in cancelled.stderr) == (1, True)
     assert ask(service, "batches", "show", "mine").returncode == 2
+    listed = done_well(ask(service, "jobs", "list", "--batch-id", batch["batch_id"])).splitlines()
+    assert [line.split("\t")[0] for line in listed] == [final, barn, mill]
+    told = done_well(ask(service, "events", "--batch-id", batch["batch_id"])).splitlines()
+    assert {line.split("\t")[2] for line in told} == {batch["batch_id"], mill, barn, final}
+    assert f"batch: {batch['batch_id']}\n" in ask(service, "jobs", "show", barn).stdout
 
 
 def test_a_blog_tells_what_its_places_show_and_what_they_cost(service: Service) -> None:
@@ -168,7 +189,7 @@ def test_a_blog_tells_what_its_places_show_and_what_they_cost(service: Service) 
     assert (place["preview"]["job_id"], place["alt_text"]) == (draft, "A [red]tower[/]")
     assert done_well(ask(service, *costs)).splitlines()[:2] == [
         "spent: $0.002",
-        "draft: $0.002 (1 jobs)",
+        "draft: $0.002 (1 job)",
     ]
     assert json.loads(done_well(ask(service, *costs, "--json")))["spent"] == "0.002"
     absent = ask(service, "blogs", "costs", "unheard-of")
@@ -334,6 +355,8 @@ def test_a_person_sees_colours_and_no_pipe_does(service: Service) -> None:
         (("jobs", "show", "01a2"), ("'01a2' is no job id",)),
         (("jobs", "list", "--state", "done", "--limit", "900"), ("--state", "--limit")),
         (("jobs", "list", "--since", "yesterday"), ("--since",)),
+        (("submit", "a mill", "--not-before", "soon"), ("--not-before",)),
+        (("submit", "a mill", "--deadline-seconds", "0"), ("--deadline-seconds",)),
         (("submit", " ", "--quality", "best", "--seed", "-1"), ("PROMPT", "--quality", "--seed")),
         (("pause", "--server", "ftp://127.0.0.1"), ("--server",)),
     ],

@@ -62,7 +62,9 @@ def test_the_first_command_illustrates_the_sample_post(tmp_path: Path) -> None:
     assert (summary["drafts"], summary["finals"]) == (3, 3)
     assert len(summary["images"]) == 3
     assert all((copy / image).stat().st_size > 10_000 for image in summary["images"])
-    assert (copy / ".limner" / "post.html").read_text().count("<img ") == 3
+    post = (copy / ".limner" / "post.html").read_text()
+    assert post.count("<img ") == 3
+    assert "<title>Three days along the lighthouse coast</title>" in post
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="README's examples use curl")

@@ -54,6 +54,26 @@ BatchId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a ba
 BlogId = Annotated[str, typer.Argument(metavar="BLOG", help="The blog_id of the requests.")]
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"limner {version('limner')}")
+        raise typer.Exit
+
+
+@app.callback()
+def every(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of the command line itself."""
+
+
 @app.command()
 def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
     """Run the service: API, queue, bus, subscribers and sweep in one process."""
@@ -83,12 +103,12 @@ def demo(
 
 
 @app.command()
-def migrate(home: Home = None) -> None:
+def migrate(as_json: AsJson = False, home: Home = None) -> None:
     """Bring the database to this program's schema. Safe to repeat."""
     from pipeline.cli.migrate import run_migration
     from pipeline.cli.start import started
 
-    started(run_migration, home=home)
+    started(partial(run_migration, as_json=as_json), home=home)
 
 
 @app.command()
@@ -115,6 +135,22 @@ def submit(
     draft_job_id: Annotated[
         str | None, typer.Option(help="The completed draft of which this is the final.")
     ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="How a final is made of its draft: image_to_image, upscale or regenerate"
+            " [the best there is]."
+        ),
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Who paints [the service's default].")
+    ] = None,
+    not_before: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Begin then at the earliest (ISO 8601).")
+    ] = None,
+    deadline_seconds: Annotated[
+        int | None, typer.Option(help="Fail, uncharged, when it was not begun within this time.")
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same request under the same key is done once only.")
     ] = None,
@@ -140,6 +176,10 @@ def submit(
         "alt_text": alt_text,
         "caption": caption,
         "draft_job_id": draft_job_id,
+        "strategy": strategy,
+        "provider": provider,
+        "not_before": not_before,
+        "deadline_seconds": deadline_seconds,
     }
     command = partial(run_submit, request=request, idempotency_key=idempotency_key, wait=wait)
     speak(command, server=server, home=home, as_json=as_json)
@@ -149,6 +189,7 @@ def submit(
 def list_jobs(
     state: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
     blog_id: Annotated[str | None, typer.Option()] = None,
+    batch_id: Annotated[str | None, typer.Option()] = None,
     quality: Annotated[str | None, typer.Option()] = None,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Requested at or after it (ISO 8601).")
@@ -166,6 +207,7 @@ def list_jobs(
     filters = {
         "state": state,
         "blog_id": blog_id,
+        "batch_id": batch_id,
         "quality": quality,
         "since": since,
         "limit": limit,
@@ -303,6 +345,7 @@ def events(
         bool, typer.Option("--follow", help="Go on with what happens, until Ctrl-C.")
     ] = False,
     blog_id: Annotated[str | None, typer.Option()] = None,
+    batch_id: Annotated[str | None, typer.Option()] = None,
     kind: Annotated[
         list[str] | None,
         typer.Option("--type", help="Such as image.job.completed; may be given several times."),
@@ -319,9 +362,8 @@ def events(
     from pipeline.cli.events import run_events
     from pipeline.cli.reach import speak
 
-    command = partial(
-        run_events, follow=follow, since_id=since_id, blog_id=blog_id, types=kind or []
-    )
+    filters = {"blog_id": blog_id, "batch_id": batch_id, "type": kind}
+    command = partial(run_events, follow=follow, since_id=since_id, filters=filters)
     speak(command, server=server, home=home, as_json=as_json)
 
 

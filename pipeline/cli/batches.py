@@ -4,7 +4,7 @@ from uuid import UUID
 
 from rich.table import Table
 
-from pipeline.cli.output import Output, clean, facts
+from pipeline.cli.output import Output, clean, counted, facts
 from pipeline.cli.reach import Place
 from pipeline.cli.start import WrongUsage
 from schemas.replies import BatchStatusResponse, ImageJobStatusResponse
@@ -33,7 +33,8 @@ async def run_retry(place: Place, out: Output, *, batch_id: str) -> int:
         return 0
     for job_id in answer.retried_job_ids:
         out.line(job_id)
-    out.note(f"{len(answer.retried_job_ids)} failed jobs were brought back.")
+    number = len(answer.retried_job_ids)
+    out.note(f"{counted(number, 'failed job')} brought back." if number else "No job has failed.")
     return 0
 
 
@@ -77,7 +78,7 @@ def _show(out: Output, batch: BatchStatusResponse) -> None:
 
 def _facts(batch: BatchStatusResponse) -> list[tuple[str, object]]:
     counts = ", ".join(f"{number} {state}" for state, number in batch.counts.items() if number)
-    owed = f"{batch.jobs_owed} jobs, {batch.promotions_owed} promotions"
+    owed = f"{counted(batch.jobs_owed, 'job')}, {counted(batch.promotions_owed, 'promotion')}"
     estimate = batch.estimated_cost
     return [
         ("batch", batch.batch_id),

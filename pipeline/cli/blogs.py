@@ -5,7 +5,7 @@ from decimal import Decimal
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.output import Output, clean, facts
+from pipeline.cli.output import Output, clean, counted, facts
 from pipeline.cli.reach import Place
 from pipeline.cli.start import WrongUsage
 from schemas.replies import BlogCostsResponse, BlogImagesResponse, SlotResponse
@@ -88,7 +88,7 @@ def _costs(costs: BlogCostsResponse) -> list[tuple[str, object]]:
         ("possible besides", _dollars(costs.possible) if costs.possible else None),
         ("unknown prices", costs.unknown_prices or None),
         *(
-            (one.quality.value, f"{_dollars(one.spent)} ({one.jobs} jobs)")
+            (one.quality.value, f"{_dollars(one.spent)} ({counted(one.jobs, 'job')})")
             for one in costs.by_quality
         ),
         ("drafts", costs.drafts),

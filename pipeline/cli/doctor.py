@@ -33,6 +33,7 @@ from adapters.store.database import check_schema, held_alone
 from pipeline.cli.output import Output, clean
 from pipeline.cli.reach import address_of, http_client, is_missing, local_address
 from pipeline.cli.start import CommandFailed, finish
+from pipeline.faults import fault
 from pipeline.settings import Misconfigured, Settings
 from pipeline.telemetry import configure_logging
 from pipeline.wiring import running
@@ -165,7 +166,7 @@ def _check_settings(report: Report, home: Path | None) -> Settings:
 
 def _blame(report: Report, error: Any) -> str:
     """Tell one bad setting; return the name of its field."""
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = fault(error)
     places = [str(part) for part in error["loc"]]
     if not places:  # told of all settings at once: the text begins with the one it means
         places = [message.split()[0].rstrip(":")]

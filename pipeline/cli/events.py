@@ -23,15 +23,11 @@ async def run_events(
     *,
     follow: bool,
     since_id: str | None,
-    blog_id: str | None,
-    types: list[str],
+    filters: dict[str, Any],
 ) -> int:
     """Print the events there are after the cursor; to *follow* goes on until it is interrupted."""
-    query: dict[str, str | list[str]] = {"follow": "true" if follow else "false"}
-    if blog_id is not None:
-        query["blog_id"] = blog_id
-    if types:
-        query["type"] = types
+    given = {name: value for name, value in filters.items() if value not in (None, [])}
+    query: dict[str, str | list[str]] = {"follow": "true" if follow else "false", **given}
     async with place.reached(needs_server=follow) as reached:
         reader = _Reader(reached.client, out, query, since_id)
         if follow:

@@ -10,6 +10,7 @@ from rich.text import Text
 from pipeline.cli.output import Output, clean, facts, state_text
 from pipeline.cli.reach import Place
 from pipeline.cli.start import WrongUsage, checked
+from schemas.fidelity import Fidelity
 from schemas.replies import ImageJobStatusResponse
 from schemas.requests import JobFilters, PromotionRequest
 
@@ -17,7 +18,7 @@ from schemas.requests import JobFilters, PromotionRequest
 async def run_list(place: Place, out: Output, *, filters: dict[str, Any]) -> int:
     filters = {name: value for name, value in filters.items() if value not in (None, [])}
     if "since" in filters:
-        filters["since"] = _moment(filters["since"])
+        filters["since"] = moment("--since", filters["since"])
     wanted = checked(JobFilters, filters)
     query = wanted.model_dump(mode="json", exclude_unset=True)
     async with place.reached() as reached:
@@ -129,10 +130,16 @@ def _facts(job: ImageJobStatusResponse) -> list[tuple[str, object]]:
         ("queue position", job.queue_position),
         ("quality", job.quality),
         ("place", _place(job) if job.blog_id else None),
+        ("batch", job.batch_id),
+        ("decision", job.decision),
         ("draft", job.draft_job_id),
         ("final", job.final_job_id),
+        ("strategy", job.strategy),
+        ("fidelity", _fidelity(result.fidelity) if result and result.fidelity else None),
         ("attempt", job.attempt if job.attempt > 1 else None),
         ("requested", _time(job.created_at)),
+        ("not before", _time(job.not_before) if job.not_before else None),
+        ("deadline", _time(job.deadline_at) if working and job.deadline_at else None),
         ("at rest", _time(job.completed_at) if job.completed_at else None),
         ("painted by", f"{result.provider}, {result.model}" if result else None),
         ("cost", f"${result.cost}" if result and result.cost is not None else None),
@@ -142,6 +149,10 @@ def _facts(job: ImageJobStatusResponse) -> list[tuple[str, object]]:
             for image in (result.images if result else ())
         ),
     ]
+
+
+def _fidelity(kept: Fidelity) -> str:
+    return f"{kept.verdict} (SSIM {kept.ssim:.2f}, hash distance {kept.hash_distance})"
 
 
 def _show_moved(out: Output, job: ImageJobStatusResponse) -> None:
@@ -183,13 +194,13 @@ def _time(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _moment(text: str) -> datetime:
-    """A time as a person writes it; without a zone it is this machine's."""
+def moment(option: str, text: str) -> datetime:
+    """The time of *option* as a person writes it; without a zone it is this machine's."""
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise WrongUsage(
-            f"--since: {text!r} is no time; one is 2026-01-31, 2026-01-31T12:00 or"
+            f"{option}: {text!r} is no time; one is 2026-01-31, 2026-01-31T12:00 or"
             " 2026-01-31T12:00:00Z"
         ) from None
-    return moment if moment.tzinfo is not None else moment.astimezone()
+    return found if found.tzinfo is not None else found.astimezone()

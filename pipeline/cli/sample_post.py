@@ -89,8 +89,9 @@ def write_page(path: Path, illustrations: Iterable[Illustrated]) -> Path:
         hero = one.section.role == "hero"
         parts.append(picture + heading + text if hero else heading + picture + text)
     path.write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>{TITLE}</title>'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{TITLE}</title>"
         f"<style>{_STYLE}</style><h1>{TITLE}</h1>{''.join(parts)}<footer><p><small>{_CREDIT}</small></p></footer></html>\n",
         encoding="utf-8",
     )

@@ -67,10 +67,12 @@ def settings_of(**options: Any) -> "Settings":
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as exc:
+        from pipeline.faults import fault
+
         lines = []
         for error in exc.errors():
             place = ".".join(str(part) for part in error["loc"]) or "settings"
-            lines.append(f"{place}: {error['msg'].removeprefix('Value error, ')}")
+            lines.append(f"{place}: {fault(error)}")
         raise WrongUsage(*lines) from None
     except SettingsError as exc:  # a value of the environment that should be JSON
         raise WrongUsage(str(exc)) from None
@@ -85,11 +87,11 @@ def checked(model: type[M], options: Mapping[str, Any]) -> M:
 
 
 def _option_error(error: Any) -> str:
+    from pipeline.faults import fault
+
     name = str(error["loc"][0]).replace("_", "-")
     shown = name.upper() if name == "prompt" else f"--{name}"
-    if error["type"] in ("too_short", "string_too_short"):
-        return f"{shown}: it must not be empty"
-    return f"{shown}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{shown}: {fault(error)}"
 
 
 def finish(command: Callable[[], Awaitable[int]], failed: Failed | None = None) -> NoReturn:

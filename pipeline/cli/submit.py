@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.cli.client import NoAnswer, Refused
-from pipeline.cli.jobs import show_job
+from pipeline.cli.jobs import moment, show_job
 from pipeline.cli.output import Output
 from pipeline.cli.reach import Place, Reached
 from pipeline.cli.start import CommandFailed, WrongUsage, checked
@@ -31,6 +31,8 @@ async def run_submit(
     wait: bool,
 ) -> int:
     request = {name: value for name, value in request.items() if value is not None}
+    if "not_before" in request:
+        request["not_before"] = moment("--not-before", request["not_before"]).isoformat()
     checked(ImageGenerationRequest, request)
     # Always a key, so that a request whose reply was lost can be sent again.
     key = idempotency_key or uuid4().hex

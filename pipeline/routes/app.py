@@ -1,5 +1,7 @@
 """The FastAPI application over a running Limner."""
 
+from importlib.metadata import version
+
 from fastapi import FastAPI
 
 from pipeline.routes import (
@@ -9,6 +11,7 @@ from pipeline.routes import (
     dispatch,
     events,
     health,
+    home,
     images,
     jobs,
     worker,
@@ -28,7 +31,7 @@ def create_api() -> FastAPI:
     """The routes alone, as `schemas/published/openapi.json` describes them."""
     app = FastAPI(
         title="Limner",
-        version="0.1.0",
+        version=version(home.DISTRIBUTION),
         description=DESCRIPTION,
         responses=PROBLEMS,
         # Clients are generated from the document: an operation is called what its function is.
@@ -36,7 +39,7 @@ def create_api() -> FastAPI:
         redoc_url=None,
         docs_url=None,
     )
-    for module in (images, batches, jobs, approvals, events, blogs, dispatch, worker, health):
+    for module in (images, batches, jobs, approvals, events, blogs, dispatch, worker, health, home):
         app.include_router(module.router)
     install_problems(app)
     return app

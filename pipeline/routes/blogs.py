@@ -39,7 +39,8 @@ async def remove_blog(
     blog_id: Annotated[Name, Path()], limner: Running, tenant: Tenant
 ) -> DeletedBlogResponse:
     """Delete a blog for good: its queued jobs are cancelled, running ones finish unlinked, and no
-    job can be created for it any more. Deleting it again changes nothing."""
+    job can be created for it any more. Deleting it again changes nothing; 404 for one that never
+    had a request."""
     deleted = await delete_blog(blog_id, tenant=tenant, journal=limner.journal, ids=limner.ids)
     return DeletedBlogResponse(
         blog_id=blog_id, deleted_at=deleted.deleted_at, cancelled_jobs=deleted.cancelled_jobs

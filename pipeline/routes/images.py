@@ -15,7 +15,13 @@ from pipeline.routes.dependencies import Running, Tenant
 from pipeline.submit import submit
 from pipeline.wiring import Limner
 from schemas.replies import BatchImageGenerationResponse, CreateImageJobResponse
-from schemas.requests import BatchImageGenerationRequest, ImageGenerationRequest, Name
+from schemas.requests import (
+    KEY_PATTERN,
+    MAX_KEY_CHARACTERS,
+    BatchImageGenerationRequest,
+    ImageGenerationRequest,
+    Name,
+)
 
 log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/api/v1/images", tags=["images"])
@@ -25,8 +31,8 @@ Key = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=200,
-        pattern=r"^[\x21-\x7e]+$",
+        max_length=MAX_KEY_CHARACTERS,
+        pattern=KEY_PATTERN,
         description="A name of your own for this request: sent again, it is answered and not"
         " done again. Kept for 7 days.",
     ),

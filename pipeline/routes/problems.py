@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from adapters.errors import StoreRejected, Unavailable
 from pipeline.errors import PipelineError
+from pipeline.faults import fault, summary
 from pipeline.journal import JournalClosed, JournalFull
 from schemas.replies import Problem
 
@@ -81,17 +82,17 @@ def _invalid(request: Request, exc: Exception) -> Response:
             " Content-Type: application/json.",
         )
     listed = [_field_error(error) for error in errors]
-    first = listed[0]
-    more = f" ({len(listed) - 1} more in `errors`)" if len(listed) > 1 else ""
     return problem(
         422,
         "invalid_request",
         "The request is not valid",
-        f"{first['field']}: {first['message']}{more}."
-        + ("" if request.method == "GET" else " Nothing was stored."),
-        field=first["field"],
+        summary(listed) + ("" if request.method == "GET" else " Nothing was stored."),
+        field=listed[0]["field"],
         errors=listed,
     )
+
+
+_BODY = "it must be a JSON object, sent with Content-Type: application/json"
 
 
 def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
@@ -102,28 +103,9 @@ def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
     ]
     if error["loc"][0] == "query":
         places = places[:1]  # which of several values of a parameter matters to nobody
-    field = ".".join(places) or "body"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        message = "there is no such field; remove it or correct its name"
-    elif error["type"] == "missing":
-        message = "the field is required; add it"
-    elif error["type"] in ("too_short", "string_too_short"):
-        message = "it must not be empty"
-    elif error["type"] in ("too_long", "string_too_long"):
-        context = error.get("ctx", {})
-        actual = context.get("actual_length")
-        had = f"it has {actual} characters; " if actual else ""
-        message = f"{had}at most {context.get('max_length')} characters are allowed; shorten it"
-    elif error["type"] == "enum":
-        message = f"it must be {error.get('ctx', {}).get('expected')}"
-    elif error["type"].startswith(("datetime", "timezone")):
-        message = "it must be a time with its offset, such as 2026-12-24T18:00:00Z"
-    elif error["type"].startswith("uuid"):
-        message = "it must be an id (a UUID), as replies give it"
-    elif error["type"] in ("model_attributes_type", "dict_type"):
-        message = "the body must be a JSON object, sent with Content-Type: application/json"
-    return {"field": field, "message": message}
+    if places or error["type"] == "value_error":
+        return {"field": ".".join(places) or "body", "message": fault(error)}
+    return {"field": "body", "message": _BODY}  # there is none, or it is no object
 
 
 _TITLES: Mapping[int, Sequence[str]] = {

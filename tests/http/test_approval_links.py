@@ -86,6 +86,15 @@ async def test_looking_shows_the_draft_and_decides_nothing(bearer: Bearer) -> No
     assert (await bearer.here.status(draft))["final_job_id"] is None
 
 
+@pytest.mark.parametrize("ratio", ["1:1", "9:16", "21:9"])
+async def test_the_draft_is_shown_as_wide_as_it_is(bearer: Bearer, ratio: str) -> None:
+    draft = await bearer.draft(aspect_ratio=ratio)
+    width = (await bearer.here.status(draft))["result"]["images"][0]["width"]
+    links = await bearer.links(draft)
+    page = Page(await bearer.http.get(links["approve_url"]))
+    assert ("width", str(width)) in page.attributes
+
+
 async def test_the_page_loads_nothing_runs_nothing_and_is_told_to_nobody(bearer: Bearer) -> None:
     links = await bearer.links(await bearer.draft())
     reply = await bearer.http.get(links["approve_url"])
@@ -137,15 +146,17 @@ async def test_a_rejection_stands_against_a_later_approval(bearer: Bearer) -> No
     assert (await bearer.here.status(draft))["final_job_id"] is None
 
 
-async def test_a_failed_final_may_be_bought_again(bearer: Bearer) -> None:
+async def test_a_cancelled_final_may_be_bought_again(bearer: Bearer) -> None:
     draft = await bearer.draft()
     links = await bearer.links(draft)
+    await bearer.here.limner.dispatching.pause("so that the final waits")
     await bearer.http.post(links["approve_url"])
     final = (await bearer.here.status(draft))["final_job_id"]
-    await bearer.here.http.delete(f"/api/v1/images/jobs/{final}")
-    status = (await bearer.here.status(final))["status"]
-    page = Page(await bearer.http.get(links["approve_url"]))
-    assert ("button" in page.tags) == (status == "cancelled")
+    await bearer.http.delete(f"/api/v1/images/jobs/{final}")
+    await bearer.here.limner.dispatching.resume()
+    assert "button" in Page(await bearer.http.get(links["approve_url"])).tags
+    await bearer.http.post(links["approve_url"])
+    assert (await bearer.here.status(draft))["final_job_id"] not in (final, None)
 
 
 async def test_a_hostile_prompt_is_text_and_nothing_else(bearer: Bearer) -> None:

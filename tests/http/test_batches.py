@@ -204,22 +204,37 @@ def images(number: int, **fields: Any) -> list[dict[str, Any]]:
 BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "no images": ({"images": []}, ["images"], "must not be empty"),
     "21 images": ({"images": images(21)}, ["images"], "at most 20"),
-    "101 images": ({"images": images(101)}, ["images"], "at most 100"),
+    "101 images": ({"images": images(101)}, ["images"], "101 entries; at most 100"),
     "a draft as final": ({"final_quality": "draft"}, ["final_quality"], "not a draft"),
     "drafts among finals only": (
         {"workflow": "final_only", "images": images(1) + images(2, quality="draft")},
         ["images.1.quality", "images.2.quality"],
         "draft_then_final",
     ),
+    "what only drafts have": (
+        {
+            "workflow": "final_only",
+            "images": images(1),
+            "approval": "required",
+            "strategy": "upscale",
+        },
+        ["approval", "strategy"],
+        "no drafts to approve",
+    ),
     "mixed bad entries": (
         {"images": [{"prompt": ""}, {"prompt": "ok"}, {"prompt": "x", "role": "banner"}, {}]},
         ["images.0.prompt", "images.2.role", "images.3.prompt"],
         "must not be empty",
     ),
+    "an entry that is no object": (
+        {"images": [*images(1), "a mill"]},
+        ["images.1"],
+        "images.1: it must be a JSON object. Nothing",
+    ),
     "mixed unknown names": (
         {"images": [*images(1, style="cubist"), *images(1), *images(1, provider="vermeer")]},
         ["images.0.style", "images.2.provider"],
-        "Known",
+        "tile-texture (1 more",
     ),
     "another blog": (
         {"images": [*images(1), *images(1, blog_id="other")]},

@@ -61,6 +61,23 @@ async def test_a_running_service_is_alive_and_ready(here: Here) -> None:
         assert (reply.status_code, reply.json()) == (200, {"status": status})
 
 
+async def test_the_address_itself_names_every_route_and_where_they_are_described(
+    here: Here,
+) -> None:
+    told = (await here.http.get("/")).json()
+    described = (await here.http.get(told["openapi"])).json()
+    assert (told["service"], told["version"]) == ("limner", described["info"]["version"])
+    listed = {(one["method"].lower(), one["path"]) for one in told["routes"] if one["does"]}
+    internal = {("post", "/api/v1/images/worker")}
+    assert listed | internal == {
+        (method, path) for path, methods in described["paths"].items() for method in methods
+    }
+    page = await here.http.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert all(path in page.text for _, path in listed)
+    assert told["openapi"] in page.text
+
+
 async def test_a_stopping_service_is_alive_and_not_ready(here: Here) -> None:
     here.limner.ready = False
     reply = await here.http.get("/readyz")

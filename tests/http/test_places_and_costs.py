@@ -87,6 +87,7 @@ BAD: list[tuple[str, str, Any, int, str]] = [
     ("PATCH", "/api/v1/blogs/none/images/hero/1", {"alt_text": "x"}, 404, "no_such_slot"),
     ("GET", "/api/v1/blogs/none/images/hero/1", None, 404, "no_such_slot"),
     ("GET", "/api/v1/blogs/none/costs", None, 404, "no_such_blog"),
+    ("DELETE", "/api/v1/blogs/none", None, 404, "no_such_blog"),
     ("DELETE", "/api/v1/blogs/none/images/hero/1", None, 404, "no_such_slot"),
     ("POST", "/api/v1/blogs/none/images/hero/1/unlink", None, 404, "no_such_slot"),
     ("POST", f"{HERO}/rollback", {}, 422, "invalid_request"),

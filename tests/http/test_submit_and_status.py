@@ -155,6 +155,15 @@ async def test_the_document_provider_is_stood_in_for_with_a_warning(painting: He
     assert status["warnings"] == [warning]
 
 
+@pytest.mark.parametrize("place", [{"role": "hero"}, {"position": 3}])
+async def test_a_place_without_a_blog_is_accepted_with_a_warning(
+    painting: Here, place: dict[str, Any]
+) -> None:
+    reply = await painting.http.post(GENERATE, json={"prompt": "a mill"} | place)
+    (warning,) = reply.json()["warnings"]
+    assert "no blog_id was given" in warning
+
+
 @pytest.mark.parametrize(
     ("quality", "seconds", "is_draft", "model"),
     [

@@ -60,6 +60,14 @@ async def test_a_pause_outlives_its_process_and_holds_in_every_other(database_ur
         assert not first.dispatching.is_paused()
 
 
+async def test_pausing_and_resuming_again_change_nothing(world: World) -> None:
+    paused = await world.dispatching.pause("maintenance")
+    assert await world.dispatching.pause(None) == paused
+    for _ in range(2):
+        resumed = await world.dispatching.resume()
+        assert (resumed.paused_at, resumed.reason) == (None, None)
+
+
 async def test_what_was_accepted_during_a_pause_runs_after_it(database_url: str) -> None:
     async with world_on(database_url, run=True) as world:
         await world.dispatching.pause(None)

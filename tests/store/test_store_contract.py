@@ -133,6 +133,28 @@ async def test_steps_that_share_a_row_see_each_other_in_order(store: AnyStore) -
         assert [outcome.answer for outcome in await store.commit(group)] == expected
 
 
+async def test_an_update_that_changes_nothing_is_a_success(store: AnyStore) -> None:
+    job = new_job()
+    await store.commit([create(job)])
+    blog_key = RowKey(BlogRow, ("default", "post"))
+
+    def place(_: Look, writes: Writes) -> None:
+        writes.insert(BlogRow.of(tenant="default", blog_id="post"), *blog_key.key)
+
+    await store.commit([Step("place", place, shared=(blog_key,))])
+
+    def touch(look: Look, writes: Writes) -> None:
+        for row, key in ((BlogRow, blog_key.key), (JobRow, (job.id,))):
+            found = look.get(row, *key)
+            assert found is not None
+            writes.update(found.changed(), *key)
+
+    steps = [Step("touch", touch, (job_key(job.id),), (blog_key,)), create(other := new_job())]
+    assert [outcome.error for outcome in await store.commit(steps)] == [None, None]
+    assert await stored(store, job) == job
+    assert await stored(store, other) == other
+
+
 async def test_a_taken_key_is_a_conflict_and_nothing_of_the_group_stays(store: AnyStore) -> None:
     taken, other = new_job(), new_job()
     await store.commit([create(taken)])
