@@ -393,6 +393,6 @@ def resume(as_json: AsJson = False, server: Server = None, home: Home = None) ->
 @app.command()
 def doctor(as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
     """What is configured, what is missing, and how to mend it. 0 when nothing fails."""
-    from pipeline.cli.doctor import examine
+    from pipeline.cli.doctor.examine import examine
 
     examine(server=server, home=home, as_json=as_json)
