@@ -257,10 +257,10 @@ async def _claim(task: ImageTask, worker: Worker, source: Source | None = None) 
                 attempt=job.attempt,
                 tenant=job.tenant,
                 provider=provider.name,
-                model=provider.resolve_model(job.quality),
+                model=provider.resolve_model(job.quality, _strategy(job)),
                 state=CallState.INTENT,
                 lease_token=token,
-                amount=provider.price(job.quality),
+                amount=provider.price(job.quality, _strategy(job)),
                 due_at=lease_until,
                 created_at=now,
             ),
@@ -303,7 +303,7 @@ async def _paint(claim: Claim, worker: Worker, deadline: float) -> Received | No
     except ProviderBusy as exc:
         settlement = Settlement.busy(str(exc), worker.journal.now(), exc.retry_after)
     except ProviderRefused as exc:
-        settlement = Settlement.refused(exc.code, str(exc))
+        settlement = Settlement.refused(exc.code, str(exc), may_be_charged=exc.may_be_charged)
     except (OutcomeUnknown, TimeoutError) as exc:
         reason = str(exc) or f"no answer within {worker.budgets.provider.total_seconds():.0f} s"
         settlement = Settlement.unknown(reason, repeatable=provider.repeatable)

@@ -41,6 +41,8 @@ from schemas.migrations import head
 PREFIX = "LIMNER_"
 # Read by the command line, not by the service.
 COMMAND_LINE_NAMES = {"LIMNER_SERVER"}
+# Settings that bear the name of somebody else's service.
+FOREIGN_PREFIXES = {"stability": "STABILITY_AI_"}
 LEAST_FREE_BYTES = 100 * 2**20
 SPARE_FREE_BYTES = 2**30
 PAINTING_SECONDS = 60.0
@@ -191,7 +193,9 @@ def _forget(names: set[str], options: dict[str, Any]) -> bool:
         found |= options.pop(name, None) is not None
         for variable in list(os.environ):
             setting = variable.upper().removeprefix(PREFIX).partition("__")[0].lower()
-            if variable.upper().startswith(PREFIX) and setting == name.lower():
+            foreign = FOREIGN_PREFIXES.get(name.lower())
+            ours = variable.upper().startswith(PREFIX) and setting == name.lower()
+            if ours or (foreign is not None and variable.upper().startswith(foreign)):
                 del os.environ[variable]
                 found = True
     return found
