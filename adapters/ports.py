@@ -238,7 +238,7 @@ class ImageProvider(Protocol):
 
     @property
     def aspect_ratios(self) -> tuple[AspectRatio, ...]:
-        """What it paints as it is asked for; any other is cropped of the nearest, with a warning."""
+        """What it has itself; any other is cropped of the nearest, and the painting warns of it."""
 
     @property
     def price_book(self) -> PriceBook: ...

@@ -60,16 +60,13 @@ class PriceBook:
         if not credits:
             return self
         assert self.usd_per_credit is not None
-        own = {
-            model: Price(amount * self.usd_per_credit, amount) for model, amount in credits.items()
-        }
-        kept = tuple(entry for entry in self.entries if entry.model not in own)
         # A model that was priced by its steps still is.
         steps = {entry.model: entry.steps_included for entry in self.entries}
         first = tuple(
-            PriceEntry(price, model, steps_included=steps.get(model))
-            for model, price in own.items()
+            PriceEntry(Price(amount * self.usd_per_credit, amount), model, None, steps.get(model))
+            for model, amount in credits.items()
         )
+        kept = tuple(entry for entry in self.entries if entry.model not in credits)
         named = ",".join(f"{model}={amount}" for model, amount in sorted(credits.items()))
         return replace(self, version=f"{self.version}+{named}", entries=first + kept)
 

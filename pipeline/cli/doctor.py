@@ -182,7 +182,8 @@ def _unset(variable: str, name: str | None = None) -> str:
     default = known.get_default() if known is not None else None
     told = f" (its default is {default})" if isinstance(default, str | int) and default else ""
     # What is wrong with a section was said by variables with longer names.
-    said = sorted(one for one in os.environ if one.upper().startswith(variable)) or [variable]
+    beginnings = (variable, FOREIGN_PREFIXES.get(name or "", variable))
+    said = sorted(one for one in os.environ if one.upper().startswith(beginnings)) or [variable]
     return f"Correct {' or '.join(said)}, or unset it{told}; pipeline/settings.py describes it."
 
 

@@ -11,6 +11,7 @@ from pipeline.routes import (
     health,
     images,
     jobs,
+    providers,
     worker,
 )
 from pipeline.routes.hosts import KnownHosts
@@ -36,7 +37,19 @@ def create_api() -> FastAPI:
         redoc_url=None,
         docs_url=None,
     )
-    for module in (images, batches, jobs, approvals, events, blogs, dispatch, worker, health):
+    modules = (
+        images,
+        batches,
+        jobs,
+        approvals,
+        events,
+        blogs,
+        providers,
+        dispatch,
+        worker,
+        health,
+    )
+    for module in modules:
         app.include_router(module.router)
     install_problems(app)
     return app

@@ -27,6 +27,7 @@ from adapters.local.processes import InlineProcesses
 from adapters.ports import Painting, Processes
 from adapters.providers.stability.provider import StabilityProvider
 from adapters.providers.stability.settings import StabilitySettings
+from pipeline.settings import Settings
 from schemas.requests import Strategy
 from tests.adapters.test_image_provider_contract import request
 from tests.fakes.stability import KEY, SIZES, Misbehaviour, StabilityDouble, painted
@@ -142,6 +143,15 @@ async def test_a_connection_that_never_comes_about_is_not_charged() -> None:
                 await provider.generate(request())
         for one in waiting:
             one.close()
+
+
+async def test_no_paid_call_goes_over_a_connection_that_could_be_closing(
+    double: StabilityDouble,
+) -> None:
+    async with provider_of(double.url) as provider:
+        for _ in range(3):
+            await provider.generate(request())
+    assert len({call.port for call in double.paid}) == 3
 
 
 async def test_a_cancelled_call_stays_cancelled(double: StabilityDouble) -> None:
@@ -406,6 +416,24 @@ def test_a_wrong_setting_is_refused_without_repeating_it(wrong: dict[str, Any]) 
         StabilitySettings(**wrong)
     assert "sk " not in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+def test_key_and_address_are_read_under_the_names_of_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("API_KEY", "somebody else's")
+    assert StabilitySettings().api_key is None
+    monkeypatch.setenv("STABILITY_AI_API_KEY", "sk-1")
+    monkeypatch.setenv("STABILITY_AI_BASE_URL", "https://proxy.example.org/")
+    monkeypatch.setenv("LIMNER_STABILITY__PROFILE", "legacy-v1")
+    found = Settings().stability
+    assert found.api_key is not None
+    assert found.api_key.get_secret_value() == "sk-1"
+    assert (found.base_url, found.profile) == ("https://proxy.example.org", "legacy-v1")
+    monkeypatch.setenv("STABILITY_AI_API_KEY", "sk 1")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert "sk 1" not in str(refused.value)
 
 
 async def test_a_price_of_ones_own_is_taken_and_the_book_says_so(double: StabilityDouble) -> None:

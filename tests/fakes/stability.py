@@ -1,4 +1,4 @@
-"""A double of Stability AI: a real HTTP server on loopback that knows the service's documented rules,
+"""A double of Stability AI: a real HTTP server on loopback that knows the service's written rules,
 misbehaves when it is told to, and counts on its own side which calls it would charge.
 """
 
@@ -31,10 +31,11 @@ SIZES = {
     "1:1": (1024, 1024), "4:5": (896, 1152), "2:3": (832, 1216), "9:16": (768, 1344),
     "9:21": (640, 1536),
 }  # fmt: skip
-STYLES = set(
-    "enhance anime photographic digital-art comic-book fantasy-art line-art analog-film neon-punk"
-    " isometric low-poly origami modeling-compound cinematic 3d-model pixel-art tile-texture".split()
-)
+STYLES = {
+    "enhance", "anime", "photographic", "digital-art", "comic-book", "fantasy-art", "line-art",
+    "analog-film", "neon-punk", "isometric", "low-poly", "origami", "modeling-compound",
+    "cinematic", "3d-model", "pixel-art", "tile-texture",
+}  # fmt: skip
 CORE = {"prompt", "negative_prompt", "aspect_ratio", "seed", "style_preset", "output_format"}
 FIELDS = {
     "core": CORE,
@@ -107,6 +108,8 @@ class Call:
     path: str
     fields: Mapping[str, Any]
     credits: Decimal
+    # The caller's side of the connection.
+    port: int
 
 
 @dataclass
@@ -281,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
             _need(0 <= float(fields["strength"]) <= 1, "strength")
             if "aspect_ratio" not in fields:
                 size = _size_of(fields["image"])
-        return Call(self.path, fields, PRICES[model]), size, False
+        return Call(self.path, fields, PRICES[model], self.client_address[1]), size, False
 
     def _read_v1(self, kind: str, body: bytes) -> tuple[Call, tuple[int, int], bool]:
         if kind == "text":
@@ -301,7 +304,7 @@ class _Handler(BaseHTTPRequestHandler):
         steps = int(fields.get("steps", V1_STEPS))
         _need(10 <= steps <= 50, "steps")
         credits = V1_PRICE * max(steps, V1_STEPS) / V1_STEPS
-        return Call(self.path, fields, credits), size, True
+        return Call(self.path, fields, credits, self.client_address[1]), size, True
 
     def _form(self, body: bytes) -> dict[str, Any]:
         """The fields of a multipart form: text, or the bytes of a file."""

@@ -1,4 +1,7 @@
-"""How Stability AI is reached, and what is asked of it. `STABILITY_AI_…` and `LIMNER_STABILITY__…`."""
+"""How Stability AI is reached and what is asked of it.
+
+Environment: `STABILITY_AI_API_KEY`, `STABILITY_AI_BASE_URL`, the rest `LIMNER_STABILITY__…`.
+"""
 
 from decimal import Decimal
 from typing import Annotated, Self
@@ -43,11 +46,13 @@ class StabilitySettings(BaseSettings):
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.api_key is not None and not _fits_header(self.api_key.get_secret_value()):
-            raise ValueError("api_key: it must be printable ASCII without spaces")
+            raise ValueError("STABILITY_AI_API_KEY: it must be printable ASCII without spaces")
         if not (self.base_url.startswith("https://") or _is_test_double(self.base_url)):
-            raise ValueError("base_url: it must begin with https:// (or be on this machine)")
+            raise ValueError(
+                "STABILITY_AI_BASE_URL: it must begin with https:// (or be on this machine)"
+            )
         if "@" in self.base_url:
-            raise ValueError("base_url: it must carry no user and password")
+            raise ValueError("STABILITY_AI_BASE_URL: it must carry no user and password")
         self.base_url = self.base_url.rstrip("/")
         for quality, model in self.models.items():
             if model not in MODELS:
