@@ -173,6 +173,12 @@ def _blame(report: Report, error: Any) -> str:
         places = [message.split()[0].rstrip(":")]
         message = message.removeprefix(f"{places[0]}:").strip()
     variable = PREFIX + "__".join(places).upper()
+    for section, foreign in FOREIGN_PREFIXES.items():
+        if message.startswith(foreign):  # the variable that it means is told by the section itself
+            places = [section]
+            variable, _, message = message.partition(": ")
+        elif places[0].startswith(foreign):
+            places, variable = [section], places[0]
     report.fail("settings", f"{variable}: {message}", _unset(variable, places[0]))
     return places[0]
 
@@ -182,7 +188,8 @@ def _unset(variable: str, name: str | None = None) -> str:
     default = known.get_default() if known is not None else None
     told = f" (its default is {default})" if isinstance(default, str | int) and default else ""
     # What is wrong with a section was said by variables with longer names.
-    beginnings = (variable, FOREIGN_PREFIXES.get(name or "", variable))
+    foreign = FOREIGN_PREFIXES.get(name or "")
+    beginnings = (variable, f"{PREFIX}{name}__".upper(), foreign) if foreign else variable
     said = sorted(one for one in os.environ if one.upper().startswith(beginnings)) or [variable]
     return f"Correct {' or '.join(said)}, or unset it{told}; pipeline/settings.py describes it."
 

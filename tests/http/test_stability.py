@@ -95,6 +95,20 @@ async def test_a_lost_answer_parks_the_job_with_its_price_and_is_paid_once(
     assert len(double.paid) == 1
 
 
+async def test_a_lost_final_is_unknown_at_the_price_of_the_model_that_was_asked_for_it(
+    tmp_path: Path, double: StabilityDouble
+) -> None:
+    async with served(settings(tmp_path, double)) as here:
+        draft = await here.completed(await here.submit(provider="stability_ai", quality="draft"))
+        double.script.append(Misbehaviour.RESET_AFTER)
+        reply = await here.http.post(
+            f"/api/v1/images/jobs/{draft['job_id']}/promote", json={"quality": "standard"}
+        )
+        await failed(here, reply.json()["job_id"])
+        assert ledger(here)[1:] == [(1, "stability_ai", "sd3.5-medium", "unknown", "0.035")]
+    assert double.spent == Decimal("6")
+
+
 async def test_a_filtered_picture_is_not_shown_and_its_cost_is_possible(
     tmp_path: Path, double: StabilityDouble
 ) -> None:
