@@ -96,12 +96,28 @@ class ProviderBusy(ProviderError):
         self.retry_after = retry_after
 
 
-class ProviderRefused(ProviderError):
-    """The provider will never paint this request. *code* is `moderated` or `invalid_request`."""
+class ProviderUnusable(ProviderBusy):
+    """Nothing was charged, and no request will succeed before a person acts.
 
-    def __init__(self, code: str, detail: str) -> None:
+    *reason* is `unauthorized`, `permission_denied` or `out_of_credit`.
+    """
+
+    def __init__(self, reason: str, detail: str, retry_after: timedelta) -> None:
+        super().__init__(detail, retry_after)
+        self.reason = reason
+
+
+class ProviderRefused(ProviderError):
+    """The provider will never paint this request.
+
+    *code* is `moderated`, `invalid_request` or `model_retired`. Nothing was charged, unless
+    *may_be_charged*: it painted, and withheld the picture.
+    """
+
+    def __init__(self, code: str, detail: str, *, may_be_charged: bool = False) -> None:
         super().__init__(detail)
         self.code = code
+        self.may_be_charged = may_be_charged
 
 
 class OutcomeUnknown(ProviderError):

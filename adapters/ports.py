@@ -14,7 +14,8 @@ from sqlmodel import Session
 
 from schemas.events import CloudEvent
 from schemas.fidelity import Fidelity
-from schemas.requests import Strategy
+from schemas.prices import Price, PriceBook
+from schemas.requests import AspectRatio, Strategy
 from schemas.step import Outcome, Step
 from schemas.tables import EventRow
 from schemas.tasks import ImageTask
@@ -235,11 +236,21 @@ class ImageProvider(Protocol):
     def strategies(self) -> tuple[Strategy, ...]:
         """How it makes finals of drafts, the best way first; `regenerate` is always among them."""
 
-    def resolve_model(self, quality: str) -> str:
-        """The model that paints this quality."""
+    @property
+    def aspect_ratios(self) -> tuple[AspectRatio, ...]:
+        """What it has itself; any other is cropped of the nearest, and the painting warns of it."""
 
-    def price(self, quality: str) -> Decimal | None:
-        """What one picture costs (USD); None when it is not known, never 0 for that."""
+    @property
+    def price_book(self) -> PriceBook: ...
+
+    def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
+        """The model that paints this quality in this way."""
+
+    def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
+        """What one picture costs by the price book; None when it is not known, never 0 for that."""
+
+    def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
+        """The same in US dollars."""
 
     async def generate(self, request: PaintRequest) -> Painting:
         """Paint. Raises `ProviderBusy`, `ProviderRefused` or `OutcomeUnknown`, nothing else."""

@@ -45,7 +45,14 @@ from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
 from pipeline.worker import Worker
 from schemas.fidelity import Fidelity
-from schemas.requests import Approval, BatchImageGenerationRequest, ImageGenerationRequest, Strategy
+from schemas.prices import Price, PriceBook, PriceEntry
+from schemas.requests import (
+    Approval,
+    AspectRatio,
+    BatchImageGenerationRequest,
+    ImageGenerationRequest,
+    Strategy,
+)
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
@@ -112,10 +119,16 @@ class YardProvider:
     styles: frozenset[str] = frozenset()
     strategies = (Strategy.REGENERATE,)
 
-    def resolve_model(self, quality: str) -> str:
+    aspect_ratios = tuple(AspectRatio)
+    price_book = PriceBook("yard", (PriceEntry(Price(Decimal("0.01"))),))
+
+    def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return "fake-xl"
 
-    def price(self, quality: str) -> Decimal | None:
+    def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
+        return Price(Decimal("0.01"))
+
+    def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
         return Decimal("0.01")
 
     async def generate(self, request: PaintRequest) -> Painting:

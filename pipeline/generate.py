@@ -114,7 +114,7 @@ async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | 
     except ProviderBusy as exc:
         settlement = Settlement.busy(str(exc), worker.journal.now(), exc.retry_after)
     except ProviderRefused as exc:
-        settlement = Settlement.refused(exc.code, str(exc))
+        settlement = Settlement.refused(exc.code, str(exc), may_be_charged=exc.may_be_charged)
     except (OutcomeUnknown, TimeoutError) as exc:
         reason = str(exc) or f"no answer within {worker.budgets.provider.total_seconds():.0f} s"
         settlement = Settlement.unknown(reason, repeatable=provider.repeatable)

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from adapters.failpoints import Armed
 from adapters.local.connect import LocalSettings
 from adapters.providers.sketch.provider import SketchSettings
+from adapters.providers.stability.settings import StabilitySettings
 from adapters.store.database import unknown_database
 from pipeline.links import LEAST_SECRET_BYTES
 
@@ -54,7 +55,11 @@ class Settings(BaseSettings):
     """Everything that can be set. `LIMNER_TIMES__LEASE_SECONDS=30` sets `times.lease_seconds`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LIMNER_", env_nested_delimiter="__", extra="forbid"
+        env_prefix="LIMNER_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        # A section that is wrong is not repeated: it may hold a key.
+        hide_input_in_errors=True,
     )
 
     home: Path = Path(".limner")
@@ -74,6 +79,8 @@ class Settings(BaseSettings):
     times: TimeSettings = TimeSettings()
     local: LocalSettings = Field(default_factory=LocalSettings)
     sketch: SketchSettings = SketchSettings()
+    # Its key and address are the environment's STABILITY_AI_API_KEY and STABILITY_AI_BASE_URL.
+    stability: StabilitySettings = Field(default_factory=StabilitySettings)
     # For fault tests only.
     failpoints: list[Armed] = []
 

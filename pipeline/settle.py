@@ -46,9 +46,10 @@ class Settlement:
         return cls(CallState.NOT_CHARGED, clean(detail), "release", not_before=now + wait)
 
     @classmethod
-    def refused(cls, code: str, detail: str) -> Self:
-        """The provider will never paint this."""
-        return cls(CallState.REFUSED, clean(detail), "fail", code=clean(code))
+    def refused(cls, code: str, detail: str, *, may_be_charged: bool = False) -> Self:
+        """The provider will never paint this; *may_be_charged* where it did and kept it back."""
+        call = CallState.UNKNOWN if may_be_charged else CallState.REFUSED
+        return cls(call, clean(detail), "fail", code=clean(code))
 
     @classmethod
     def unknown(cls, detail: str, *, repeatable: bool) -> Self:
@@ -111,7 +112,7 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> No
         )
 
     def _fail(current: JobRow, code: str, writes: Writes) -> None:
-        message = _advice(code, settlement.detail)
+        message = _advice(code, settlement)
         fail_job(
             writes, current, code, message, at=now, event_id=event_id, detail=settlement.detail
         )
@@ -128,7 +129,8 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> No
     )
 
 
-def _advice(code: str, detail: str) -> str:
+def _advice(code: str, settlement: Settlement) -> str:
+    detail = settlement.detail
     match code:
         case "outcome_unknown":
             return (
@@ -136,8 +138,18 @@ def _advice(code: str, detail: str) -> str:
                 " and cannot be fetched. It was not asked again. Retry the job to pay for another"
                 " try."
             )
+        case "moderated" if settlement.call is CallState.UNKNOWN:
+            return (
+                "The provider painted the picture and withheld it for its content. It may have been"
+                " charged. Change the prompt."
+            )
         case "moderated":
             return "The provider refused the prompt. Nothing was charged. Change the prompt."
+        case "model_retired":
+            return (
+                f"The provider no longer has the model: {detail}. Nothing was charged. Have another"
+                " model configured for this quality, then retry the job."
+            )
         case "provider_failing":
             return (
                 f"The provider lost its answer {MAX_REPEATS} times: {detail}. Nothing was charged."

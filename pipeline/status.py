@@ -177,6 +177,7 @@ def _result(job: JobRow, images: Sequence[ImageRow], base_url: str) -> ImageResu
         provider=job.provider,
         model=job.result["model"],
         requested_model=job.request.get("requested_model"),
+        resolved_model=job.result["model"],
         seed=job.result["seed"],
         cost=job.cost,
         # A job that was completed by an older release has none.

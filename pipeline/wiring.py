@@ -15,7 +15,9 @@ from adapters.local.bus import Subscription
 from adapters.local.connect import LocalWorld
 from adapters.local.processes import WorkerProcesses
 from adapters.pictures.worker import PillowPictures
-from adapters.ports import BlobStore, Ids, Processes
+from adapters.ports import BlobStore, Ids, ImageProvider, Processes
+from adapters.providers.stability.provider import NAME as STABILITY
+from adapters.providers.stability.provider import StabilityProvider
 from adapters.store import reads
 from adapters.store.database import (
     AnyStore,
@@ -109,7 +111,7 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
             journal=journal,
             clock=world.clock,
             ids=world.ids,
-            providers=_providers(settings, processes, world, failpoints),
+            providers=await _providers(settings, processes, world, failpoints, stack),
             blobs=guarded(await world.open_blobs(), "blobs", failpoints),
             pictures=guarded(PillowPictures(processes), "pictures", failpoints),
             budgets=_budgets(settings),
@@ -170,14 +172,24 @@ async def _open_store(
     return store
 
 
-def _providers(
-    settings: Settings, processes: Processes, world: LocalWorld, failpoints: Failpoints
+async def _providers(
+    settings: Settings,
+    processes: Processes,
+    world: LocalWorld,
+    failpoints: Failpoints,
+    stack: AsyncExitStack,
 ) -> Providers:
     painter = world.open_painter(processes, settings.sketch)
+    found: list[ImageProvider] = [painter]
+    if settings.stability.api_key is not None:
+        within = _budgets(settings).provider
+        stability = StabilityProvider(settings.stability, processes, within)
+        found.append(await stack.enter_async_context(stability))
+    by_name = {one.name: guarded(one, "provider", failpoints) for one in found}
     providers = Providers(
-        by_name={painter.name: guarded(painter, "provider", failpoints)},
+        by_name=by_name,
         default=settings.default_provider,
-        stand_ins={"stability_ai": painter.name} if world.alone else {},
+        stand_ins={STABILITY: painter.name} if world.alone and STABILITY not in by_name else {},
     )
     names = {*providers.by_name, *providers.stand_ins}
     if settings.default_provider not in names:

@@ -9,7 +9,15 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from schemas.fidelity import Fidelity
-from schemas.requests import Approval, FocalPoint, Quality, Role, Strategy, Workflow
+from schemas.requests import (
+    Approval,
+    AspectRatio,
+    FocalPoint,
+    Quality,
+    Role,
+    Strategy,
+    Workflow,
+)
 from schemas.tables.batches import Decision
 from states.table import ImageJobStatus
 
@@ -86,6 +94,8 @@ class ImageResultResponse(BaseModel):
     provider: str
     model: str
     requested_model: str | None = None
+    resolved_model: str
+    """The model that painted, also where another one was requested."""
     seed: int | None = None
     cost: Dollars | None
     """US dollars; null where the price is not known."""
@@ -376,6 +386,51 @@ class ApprovalLinksResponse(BaseModel):
     approve_url: str
     reject_url: str
     expires_at: datetime
+
+
+class PaintingResponse(BaseModel):
+    """How a provider paints one quality, and what it costs."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    quality: Quality
+    strategy: Strategy
+    """`regenerate` paints from the prompt alone, as every draft is."""
+    requested_model: str
+    """What the quality is called for, of old."""
+    resolved_model: str
+    """What paints it now."""
+    price_usd: Exact | None
+    """Of one picture; null where it is not known."""
+    price_credits: Exact | None
+    """The same in the provider's credits; null where it has none."""
+
+
+class ProviderResponse(BaseModel):
+    """A provider that is configured here, and what it takes."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    name: str
+    is_default: bool
+    stands_in_for: list[str]
+    """Providers that are not configured and in whose place this one paints."""
+    styles: list[str]
+    aspect_ratios: list[AspectRatio]
+    cropped_aspect_ratios: list[AspectRatio]
+    """Cropped of the nearest of `aspect_ratios`."""
+    strategies: list[Strategy]
+    """How finals are made of drafts, the best way first."""
+    price_book: str
+    """The version of the price list."""
+    models: list[PaintingResponse]
+
+
+class ProviderListResponse(BaseModel):
+    """The reply of `GET /api/v1/images/providers`."""
+
+    default: str
+    providers: list[ProviderResponse]
 
 
 class HealthResponse(BaseModel):

@@ -15,6 +15,10 @@ from sqlalchemy.engine import make_url
 
 from adapters.store.database import migrate
 
+# No test may ever reach a service that charges.
+for _name in [name for name in os.environ if name.startswith("STABILITY_AI_")]:
+    del os.environ[_name]
+
 IN_CI = os.environ.get("CI") == "true"
 TEMPLATE = "limner_template"
 

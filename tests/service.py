@@ -41,7 +41,7 @@ def environment(**settings: str) -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         # A start that compiles the whole program anew is no warm one.
-        if not name.startswith("LIMNER_") and name != "PYTHONDONTWRITEBYTECODE"
+        if not name.startswith(("LIMNER_", "STABILITY_AI_")) and name != "PYTHONDONTWRITEBYTECODE"
     }
     return kept | {f"LIMNER_{name.upper()}": value for name, value in settings.items()}
 

@@ -520,6 +520,7 @@ def test_doctor_knows_an_old_schema_from_a_new_one_and_names_every_bad_setting_a
         "database_url": "mysql://me:secret@host/pictures",
         "times__lease_seconds": "1",
         "failpoints": "[{",
+        "stability__api_key": "a secret with spaces",
         "prot": "9090",
         "port": free_port,
     }
@@ -530,6 +531,7 @@ def test_doctor_knows_an_old_schema_from_a_new_one_and_names_every_bad_setting_a
     for name in ("LIMNER_DATABASE_URL", "LIMNER_TIMES", "LIMNER_FAILPOINTS"):
         assert told[name]["level"] == "fail"
         assert name in told[name]["remedy"]
+    assert "LIMNER_STABILITY__API_KEY" in told["STABILITY_AI_API_KEY"]["remedy"]
     assert "sqlite:///PATH" in told["LIMNER_DATABASE_URL"]["detail"]
     assert "LIMNER_TIMES__LEASE_SECONDS" in told["LIMNER_TIMES"]["remedy"]
     assert told["LIMNER_PROT"]["level"] == "warn"

@@ -14,6 +14,7 @@ from pipeline.routes import (
     home,
     images,
     jobs,
+    providers,
     worker,
 )
 from pipeline.routes.hosts import KnownHosts
@@ -39,7 +40,20 @@ def create_api() -> FastAPI:
         redoc_url=None,
         docs_url=None,
     )
-    for module in (images, batches, jobs, approvals, events, blogs, dispatch, worker, health, home):
+    modules = (
+        images,
+        batches,
+        jobs,
+        approvals,
+        events,
+        blogs,
+        providers,
+        dispatch,
+        worker,
+        health,
+        home,
+    )
+    for module in modules:
         app.include_router(module.router)
     install_problems(app)
     return app

@@ -12,7 +12,8 @@ from PIL import Image
 from adapters.local.connect import LocalSettings, LocalWorld
 from adapters.ports import PaintedPicture, Painting, PaintRequest, Processes
 from adapters.providers.sketch.provider import SketchSettings
-from schemas.requests import Strategy
+from schemas.prices import DOCUMENT_1_3_4, Price
+from schemas.requests import AspectRatio, Strategy
 from tests.fakes.blobs import MemoryBlobs, OneFile
 
 CONNECT = f"{__name__}.connect"
@@ -26,11 +27,16 @@ class InstantPainter:
     repeatable = True
     styles: frozenset[str] = frozenset()
     strategies = (Strategy.REGENERATE,)
+    aspect_ratios = tuple(AspectRatio)
+    price_book = DOCUMENT_1_3_4
 
-    def resolve_model(self, quality: str) -> str:
+    def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return "instant-1"
 
-    def price(self, quality: str) -> Decimal | None:
+    def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
+        return Price(Decimal(0))
+
+    def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
         return Decimal(0)
 
     async def generate(self, request: PaintRequest) -> Painting:

@@ -6,7 +6,8 @@ from decimal import Decimal
 from uuid import UUID
 
 from adapters.ports import PaintedPicture, Painting, PaintRequest
-from schemas.requests import Strategy
+from schemas.prices import Price, PriceBook, PriceEntry
+from schemas.requests import AspectRatio, Strategy
 
 COST = Decimal("0.025")
 Answer = Callable[[PaintRequest], Awaitable[Painting]]
@@ -22,6 +23,8 @@ class ScriptedProvider:
 
     styles = frozenset({"plain"})
     strategies = (Strategy.REGENERATE,)
+    aspect_ratios = tuple(AspectRatio)
+    price_book = PriceBook("paid-1", (PriceEntry(Price(COST)),))
 
     def __init__(self, *, repeatable: bool = False, name: str = "paid") -> None:
         self.name = name
@@ -29,10 +32,13 @@ class ScriptedProvider:
         self.script: list[Answer] = []
         self.calls: Counter[tuple[UUID, int]] = Counter()
 
-    def resolve_model(self, quality: str) -> str:
+    def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return "paid-1"
 
-    def price(self, quality: str) -> Decimal | None:
+    def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
+        return Price(COST)
+
+    def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
         return COST
 
     async def generate(self, request: PaintRequest) -> Painting:

@@ -22,7 +22,7 @@ from adapters.ports import (
     Processes,
 )
 from adapters.providers.sketch.request import KNOWN_STYLES, Sketch, paint_png
-from schemas.prices import DOCUMENT_1_3_4
+from schemas.prices import DOCUMENT_1_3_4, Price
 from schemas.requests import AspectRatio, Quality, Strategy
 
 NAME = "sketch"
@@ -57,6 +57,8 @@ class SketchProvider:
     name = NAME
     repeatable = True
     styles = frozenset(KNOWN_STYLES)
+    aspect_ratios = tuple(AspectRatio)
+    price_book = DOCUMENT_1_3_4
     # Of 20 scenes drafted at 512 x 288 the finals at 1344 x 768 had, at the worst, an SSIM of 0.93
     # by image_to_image and 0.91 by regenerate. An upscaled one has 0.99, and no detail of its own.
     strategies = (Strategy.IMAGE_TO_IMAGE, Strategy.REGENERATE, Strategy.UPSCALE)
@@ -66,11 +68,15 @@ class SketchProvider:
         self._clock = clock
         self._settings = settings
 
-    def resolve_model(self, quality: str) -> str:
+    def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return MODEL
 
-    def price(self, quality: str) -> Decimal | None:
-        return DOCUMENT_1_3_4[Quality(quality)]
+    def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
+        return self.price_book.price(MODEL, Quality(quality))
+
+    def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
+        quoted = self.quote(quality, strategy)
+        return quoted.usd if quoted is not None else None
 
     async def generate(self, request: PaintRequest) -> Painting:
         if request.strategy in MADE_OF_SOURCE and request.source is None:

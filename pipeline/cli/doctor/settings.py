@@ -17,6 +17,8 @@ from pipeline.settings import Settings
 PREFIX = "LIMNER_"
 # Read by the command line, not by the service.
 COMMAND_LINE_NAMES = {"LIMNER_SERVER"}
+# Settings that bear the name of somebody else's service.
+FOREIGN_PREFIXES = {"stability": "STABILITY_AI_"}
 
 
 def check_settings(report: Report, home: Path | None) -> Settings:
@@ -62,6 +64,12 @@ def _blame(report: Report, error: Any) -> str:
         places = [message.split()[0].rstrip(":")]
         message = message.removeprefix(f"{places[0]}:").strip()
     variable = PREFIX + "__".join(places).upper()
+    for section, foreign in FOREIGN_PREFIXES.items():
+        if message.startswith(foreign):  # the variable that it means is told by the section itself
+            places = [section]
+            variable, _, message = message.partition(": ")
+        elif places[0].startswith(foreign):
+            places, variable = [section], places[0]
     report.fail("settings", f"{variable}: {message}", _unset(variable, places[0]))
     return places[0]
 
@@ -71,7 +79,9 @@ def _unset(variable: str, name: str | None = None) -> str:
     default = known.get_default() if known is not None else None
     told = f" (its default is {default})" if isinstance(default, str | int) and default else ""
     # What is wrong with a section was said by variables with longer names.
-    said = sorted(one for one in os.environ if one.upper().startswith(variable)) or [variable]
+    foreign = FOREIGN_PREFIXES.get(name or "")
+    beginnings = (variable, f"{PREFIX}{name}__".upper(), foreign) if foreign else variable
+    said = sorted(one for one in os.environ if one.upper().startswith(beginnings)) or [variable]
     return f"Correct {' or '.join(said)}, or unset it{told}; pipeline/settings.py describes it."
 
 
@@ -82,7 +92,9 @@ def _forget(names: set[str], options: dict[str, Any]) -> bool:
         found |= options.pop(name, None) is not None
         for variable in list(os.environ):
             setting = variable.upper().removeprefix(PREFIX).partition("__")[0].lower()
-            if variable.upper().startswith(PREFIX) and setting == name.lower():
+            foreign = FOREIGN_PREFIXES.get(name.lower())
+            ours = variable.upper().startswith(PREFIX) and setting == name.lower()
+            if ours or (foreign is not None and variable.upper().startswith(foreign)):
                 del os.environ[variable]
                 found = True
     return found
