@@ -11,12 +11,12 @@ from pipeline.errors import NoSuchBatch
 from pipeline.estimates import Estimates
 from pipeline.final import DEFAULT_QUALITY, WANTED
 from pipeline.journal import Journal
+from pipeline.ledger import Spending, spending
 from pipeline.providers import Providers
 from pipeline.status import status_reply
 from schemas.replies import BatchImage, BatchStatus, BatchStatusResponse, ImageJobStatusResponse
 from schemas.requests import Approval, Quality
-from schemas.tables import BatchRow, CallState, ImageRow, JobRow, PromotionRow
-from schemas.tables.calls import ProviderCallRow
+from schemas.tables import BatchRow, ImageRow, JobRow, PromotionRow
 from states.table import OPEN, State
 
 
@@ -50,7 +50,7 @@ async def batch_status(
     owed = [job for job in jobs if job.state in OPEN]
     states = Counter(job.state for job in jobs)
     replies = _replies(jobs, images, latest, now, base_url, estimates)
-    cost, uncertain, unpriced = _charged(calls)
+    spent = spending((call.state, call.amount) for call in calls)
     return BatchStatusResponse(
         batch_id=batch.id,
         status=_status(batch, jobs),
@@ -72,10 +72,10 @@ async def batch_status(
             if batch.approval is Approval.REQUIRED and batch.cancelled_at is None
             else []
         ),
-        cost=cost,
-        uncertain_cost=uncertain,
-        unpriced_calls=unpriced,
-        estimated_cost=_estimated(cost, unpriced, owed, promised, batch, providers),
+        cost=spent.spent,
+        possible_cost=spent.possible,
+        unknown_prices=spent.unknown_prices,
+        estimated_cost=_estimated(spent, owed, promised, batch, providers),
         estimated_time_remaining=_remaining(owed, promised, batch, estimates),
         images=_pictures(jobs, replies, decided),
     )
@@ -137,20 +137,8 @@ def _pictures(
     return pictures
 
 
-def _charged(calls: Sequence[ProviderCallRow]) -> tuple[Decimal, Decimal, int]:
-    """What was charged, what may have been, and how many of these calls have no known price."""
-    charged = [call.amount for call in calls if call.state is CallState.ANSWERED]
-    uncertain = [call.amount for call in calls if call.state is CallState.UNKNOWN]
-    return (
-        sum((amount for amount in charged if amount is not None), Decimal(0)),
-        sum((amount for amount in uncertain if amount is not None), Decimal(0)),
-        sum(amount is None for amount in (*charged, *uncertain)),
-    )
-
-
 def _estimated(
-    cost: Decimal,
-    unpriced: int,
+    spent: Spending,
     owed: Sequence[JobRow],
     promised: Sequence[JobRow],
     batch: BatchRow,
@@ -165,9 +153,9 @@ def _estimated(
     for name, quality in painted:
         provider = providers.by_name.get(name)
         prices.append(provider.price(quality) if provider is not None else None)
-    if unpriced or None in prices:
+    if spent.unknown_prices or None in prices:
         return None
-    return sum((price for price in prices if price is not None), cost)
+    return sum((price for price in prices if price is not None), spent.spent)
 
 
 def _remaining(

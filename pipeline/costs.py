@@ -1,7 +1,4 @@
-"""What a blog's pictures cost, told by the ledger, and what drafting first has saved.
-
-A price that nobody knows is counted and never taken for zero.
-"""
+"""What a blog's pictures cost, told by the ledger, and what drafting first has saved."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -10,14 +7,11 @@ from adapters.store import reads
 from adapters.store.reads import Charge
 from pipeline.errors import NoSuchBlog
 from pipeline.journal import Journal
+from pipeline.ledger import CHARGED, MAYBE_CHARGED, Spending, spending
 from schemas.replies import BlogCostsResponse, DraftSaving, QualityCost
 from schemas.requests import Quality
-from schemas.tables import CallState
 from states.table import State
 
-CHARGED = frozenset({CallState.ANSWERED})
-# Asked, and the answer is lost or still to come.
-MAYBE_CHARGED = frozenset({CallState.UNKNOWN, CallState.INTENT, CallState.ACCEPTED})
 SHARE_PLACES = Decimal("0.0001")
 
 
@@ -35,11 +29,9 @@ async def blog_costs(blog_id: str, *, tenant: str, journal: Journal) -> BlogCost
         blog_id=blog_id,
         drafts=_completed([one for one in charges if one.is_draft]),
         finals=_completed([one for one in charges if not one.is_draft]),
-        spent=sum((one.spent for one in by_quality), Decimal(0)),
-        possible=sum((one.possible for one in by_quality), Decimal(0)),
-        unknown_prices=sum(one.unknown_prices for one in by_quality),
         by_quality=by_quality,
         saving=_saving(charges),
+        **_spending(charges)._asdict(),
     )
 
 
@@ -48,10 +40,12 @@ def _of_quality(quality: Quality, charges: Sequence[Charge]) -> QualityCost:
     return QualityCost(
         quality=quality,
         jobs=len({one.job_id for one in asked}),
-        spent=_sum([one for one in asked if one.call_state in CHARGED]),
-        possible=_sum([one for one in asked if one.call_state in MAYBE_CHARGED]),
-        unknown_prices=sum(one.amount is None for one in asked),
+        **_spending(asked)._asdict(),
     )
+
+
+def _spending(charges: Sequence[Charge]) -> Spending:
+    return spending((one.call_state, one.amount) for one in charges)
 
 
 def _saving(charges: Sequence[Charge]) -> DraftSaving | None:
@@ -62,7 +56,7 @@ def _saving(charges: Sequence[Charge]) -> DraftSaving | None:
     tries, made = _completed(drafts), _completed(finals)
     if not tries or not made or any(one.amount is None for one in (*drafts, *finals)):
         return None
-    drafts_spent, finals_spent = _sum(drafts), _sum(finals)
+    drafts_spent, finals_spent = _spending(drafts).spent, _spending(finals).spent
     all_final = finals_spent * tries / made
     saved = all_final - drafts_spent - finals_spent
     return DraftSaving(
@@ -78,10 +72,6 @@ def _saving(charges: Sequence[Charge]) -> DraftSaving | None:
 
 def _completed(charges: Sequence[Charge]) -> int:
     return len({one.job_id for one in charges if one.job_state is State.COMPLETED})
-
-
-def _sum(charges: Sequence[Charge]) -> Decimal:
-    return sum((one.amount for one in charges if one.amount is not None), Decimal(0))
 
 
 def _rounded(amount: Decimal) -> Decimal:

@@ -201,9 +201,9 @@ class BatchStatusResponse(BaseModel):
     """Completed drafts about which a person is to decide."""
     cost: Dollars
     """US dollars charged so far, as far as prices are known."""
-    uncertain_cost: Dollars
-    """What may have been charged as well: calls whose answers were lost."""
-    unpriced_calls: int
+    possible_cost: Dollars
+    """What lost or open calls may have cost besides."""
+    unknown_prices: int
     """Calls that were, or may have been, charged at a price that is not known."""
     estimated_cost: Dollars | None
     """`cost` and what is owed at present prices; null where one of them is not known."""

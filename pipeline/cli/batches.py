@@ -89,7 +89,8 @@ def _facts(batch: BatchStatusResponse) -> list[tuple[str, object]]:
         ("owed", owed if batch.completed_at is None else None),
         ("waiting for approval", len(batch.waiting_for_approval) or None),
         ("cost", f"${batch.cost}"),
-        ("possible cost", f"${batch.uncertain_cost}" if batch.uncertain_cost else None),
+        ("possible besides", f"${batch.possible_cost}" if batch.possible_cost else None),
+        ("unknown prices", batch.unknown_prices or None),
         ("expected cost", f"${estimate}" if estimate not in (None, batch.cost) else None),
     ]
 

@@ -9,7 +9,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from adapters.errors import BadPicture, ProviderBusy, ProviderRefused, Unavailable
+from adapters.errors import BadPicture, OutcomeUnknown, ProviderBusy, ProviderRefused, Unavailable
+from adapters.ports import Painting, PaintRequest
 from adapters.store import reads
 from pipeline.batch import AcceptedBatch, submit_batch
 from pipeline.batch_changes import retry_batch
@@ -43,7 +44,7 @@ from tests.batches import (
     told,
 )
 from tests.fakes.clock import START, FakeClock
-from tests.fakes.provider import COST, raises
+from tests.fakes.provider import COST, paints, raises
 from tests.jobs import NOW, new_job
 from tests.world import TENANT, World, world_on
 
@@ -213,10 +214,34 @@ async def test_a_batch_is_completed_when_its_finals_are_and_not_before(world: Wo
     }
     shown = await status(world, reply.batch_id)
     assert (shown.status, shown.estimated_time_remaining) == (BatchStatus.COMPLETED, None)
-    assert (shown.cost, shown.estimated_cost, shown.unpriced_calls) == (4 * COST, 4 * COST, 0)
+    assert (shown.cost, shown.estimated_cost, shown.unknown_prices) == (4 * COST, 4 * COST, 0)
     assert shown.counts[State.COMPLETED] == 4
     assert [one.final.job_id for one in shown.images if one.final] == finals
     assert [one.draft.job_id for one in shown.images if one.draft] == reply.job_ids
+
+
+async def test_a_lost_answer_and_a_call_under_way_may_have_cost_something(world: World) -> None:
+    reply = await ask(world, {}, {})
+    lost, running = reply.job_ids
+    world.provider.script.append(raises(OutcomeUnknown("reset")))
+    await world.deliver(lost)
+    shown = await status(world, reply.batch_id)
+    assert (shown.cost, shown.possible_cost, shown.unknown_prices) == (0, COST, 0)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slowly(request: PaintRequest) -> Painting:
+        asked.set()
+        await answer.wait()
+        return await paints(request)
+
+    world.provider.script.append(slowly)
+    task = asyncio.create_task(world.deliver(running))
+    await asked.wait()
+    assert (await status(world, reply.batch_id)).possible_cost == 2 * COST
+    answer.set()
+    await task
+    shown = await status(world, reply.batch_id)
+    assert (shown.cost, shown.possible_cost) == (COST, COST)
 
 
 async def test_a_failed_draft_owes_nothing_and_its_retry_reopens_the_batch(world: World) -> None:

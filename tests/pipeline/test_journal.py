@@ -412,12 +412,15 @@ async def test_a_backend_that_is_ended_between_two_groups_costs_no_step(
 ) -> None:
     other = await asyncpg.connect(postgres_url)
     async with bench_on(postgres_url) as bench:
-        for _ in range(20):
-            await bench.journal.record(create(new_job()))
+        jobs = [new_job() for _ in range(20)]
+        for job in jobs:
+            await bench.journal.record(create(job))
             await other.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'limner' AND datname = current_database()"
             )
+        stored = await other.fetch("SELECT id FROM jobs")
+        assert {row["id"] for row in stored} == {job.id for job in jobs}
     await other.close()
 
 
