@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters.ports import Ids
 from pipeline.errors import InvalidBatch, PipelineError
+from pipeline.estimates import seconds_until
 from pipeline.final import WANTED, resolved_strategy
 from pipeline.idempotency import earlier_reply, first_reply, kept_key, kept_reply
 from pipeline.journal import Journal
@@ -119,7 +120,10 @@ async def submit_batch(
         job_ids=[job.id for job in jobs],
         status=State.QUEUED,
         total_images=len(jobs),
-        estimated_completion_time=estimate([Quality(job.quality) for job in jobs]),
+        estimated_completion_time=(
+            estimate([Quality(job.quality) for job in jobs])
+            + round(max(seconds_until(job.not_before, now) for job in jobs))
+        ),
         warnings=_said_once(warning for job in jobs for warning in job.warnings),
     )
     kept = (

@@ -7,6 +7,7 @@ at most every few seconds, and never on the way of a request: an old one is good
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from statistics import median
 
 import structlog
@@ -85,3 +86,8 @@ class Estimates:
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.gather(self._refreshing, return_exceptions=True)
+
+
+def seconds_until(not_before: datetime | None, now: datetime) -> float:
+    """How long a job is kept from beginning, whatever else there is to do."""
+    return max(0.0, (not_before - now).total_seconds()) if not_before is not None else 0.0

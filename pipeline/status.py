@@ -6,7 +6,7 @@ from uuid import UUID
 
 from adapters.store import reads
 from pipeline.errors import NoSuchJob
-from pipeline.estimates import Estimates
+from pipeline.estimates import Estimates, seconds_until
 from pipeline.journal import Journal
 from schemas.replies import (
     ImageJobStatusResponse,
@@ -39,13 +39,14 @@ async def job_status(
     if job.state is State.COMPLETED:
         images = await journal.read(reads.images_of_jobs, tenant, [job_id])
     decided = await decisions([job], tenant=tenant, journal=journal)
+    now = journal.now()
     ahead = None
-    if job.state is State.QUEUED:
+    if job.state is State.QUEUED and not seconds_until(job.not_before, now):
         ahead = await journal.read(reads.queued_count, job.id)
     return status_reply(
         job,
         images,
-        now=journal.now(),
+        now=now,
         base_url=base_url,
         estimates=estimates,
         ahead=ahead,
@@ -162,8 +163,9 @@ def _progress(job: JobRow, now: datetime, expected_seconds: float) -> float:
 def _remaining(job: JobRow, now: datetime, expected_seconds: float) -> int | None:
     if job.state in TERMINAL:
         return None
-    begun = job.started_at if job.state is not State.QUEUED else None
-    passed = (now - begun).total_seconds() if begun else 0.0
+    if job.state is State.QUEUED:
+        return max(1, round(seconds_until(job.not_before, now) + expected_seconds))
+    passed = (now - job.started_at).total_seconds() if job.started_at else 0.0
     return max(1, round(expected_seconds - passed))
 
 

@@ -16,6 +16,7 @@ from pipeline.errors import (
     PipelineError,
     StrategyWithoutDraft,
 )
+from pipeline.estimates import seconds_until
 from pipeline.final import asked_final, check_draft
 from pipeline.idempotency import earlier_reply, first_reply, kept_key, kept_reply
 from pipeline.journal import Journal
@@ -168,7 +169,10 @@ def _creation(
         job_id=job.id,
         status=State.QUEUED,
         message="Image generation job queued successfully",
-        estimated_completion_time=asked.estimate(Quality(job.quality)),
+        estimated_completion_time=(
+            asked.estimate(Quality(job.quality))
+            + round(seconds_until(job.not_before, job.created_at))
+        ),
         is_draft=job.is_draft,
         warnings=job.warnings,
         draft_job_id=job.draft_job_id,

@@ -140,7 +140,7 @@ class ImageJobStatusResponse(ImageGenerationJobStatus):
     estimated_time_remaining: int | None
     """Seconds; null once the job has come to rest."""
     queue_position: int | None = None
-    """1 is next; null for a job that does not wait."""
+    """1 is next; null for a job that does not wait, or may not begin yet."""
     not_before: datetime | None = None
     deadline_at: datetime | None = None
     result: ImageResultResponse | None

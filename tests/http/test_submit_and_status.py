@@ -1,7 +1,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -153,6 +153,15 @@ async def test_the_document_provider_is_stood_in_for_with_a_warning(painting: He
     status = await painting.completed(reply.json()["job_id"])
     assert status["provider"] == status["result"]["provider"] == "sketch"
     assert status["warnings"] == [warning]
+
+
+async def test_who_asks_for_a_later_start_is_told_a_later_end(tmp_path: Path) -> None:
+    hour = {"not_before": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+    single, batch = {"prompt": "a mill"} | hour, {"images": [{"prompt": "a mill"} | hour]}
+    async with served(idle_settings(tmp_path / "home")) as here:
+        for path, body in ((GENERATE, single), ("/api/v1/images/batch-generate", batch)):
+            reply = (await here.http.post(path, json=body)).json()
+            assert 3590 < reply["estimated_completion_time"] < 3630
 
 
 @pytest.mark.parametrize("place", [{"role": "hero"}, {"position": 3}])

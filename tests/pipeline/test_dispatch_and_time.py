@@ -102,7 +102,10 @@ async def test_a_job_begins_no_sooner_than_it_may(world: World) -> None:
     moment = world.journal.now() + timedelta(hours=2)
     job_id = await world.submit(not_before=moment.isoformat())
     assert (await world.deliver(job_id)).reason.startswith("not before")
-    assert (await told(world, job_id)).not_before == moment
+    shown = await told(world, job_id)
+    assert (shown.not_before, shown.queue_position) == (moment, None)
+    # The document's figure for a standard picture follows.
+    assert shown.estimated_time_remaining == 2 * 3600 + 15
     await later(world, 2 * 3600)
     await world.deliver(job_id)
     assert (await world.job(job_id)).state is State.COMPLETED
