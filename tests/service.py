@@ -1,6 +1,7 @@
 """The real program in a test: `limner serve` as a process of its own, or inside of this one."""
 
 import asyncio
+import atexit
 import json
 import os
 import shutil
@@ -301,6 +302,7 @@ async def _migrated() -> Path:
 
 
 _TEMPLATES = TemporaryDirectory(prefix="limner-template-", ignore_cleanup_errors=True)
+atexit.register(_TEMPLATES.cleanup)
 
 
 def client_of(limner: Limner) -> httpx2.AsyncClient:
