@@ -17,7 +17,7 @@ from adapters.errors import NoSuchObject
 from adapters.ports import BlobStore, Ids
 from adapters.store import reads
 from pipeline.errors import BlogGone, NoSuchJob, NotApprovable
-from pipeline.final import final_quality
+from pipeline.final import final_price
 from pipeline.journal import Journal
 from pipeline.links import Link, Purpose, sign
 from pipeline.promote import candidate, promote, reject
@@ -100,7 +100,7 @@ async def draft_of(
     return Draft(
         job=job,
         picture=await _picture(images[0], blobs) if images else None,
-        price=provider.price(final_quality(job)) if provider is not None else None,
+        price=final_price(job, provider) if provider is not None else None,
         final=found.standing_final,
         rejected=found.last is not None and found.last.decision is Decision.REJECTED,
     )

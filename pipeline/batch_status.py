@@ -9,7 +9,7 @@ from uuid import UUID
 from adapters.store import reads
 from pipeline.errors import NoSuchBatch
 from pipeline.estimates import Estimates
-from pipeline.final import DEFAULT_QUALITY, WANTED
+from pipeline.final import final_price, final_quality, strategy_of
 from pipeline.journal import Journal
 from pipeline.ledger import Spending, spending
 from pipeline.providers import Providers
@@ -145,14 +145,13 @@ def _estimated(
     providers: Providers,
 ) -> Decimal | None:
     """The cost so far, of what is open, and of the finals that it leads to by itself."""
-    painted = [(job.provider, job.quality) for job in owed]
-    painted += [
-        (draft.provider, _final_quality(draft)) for draft in _leading(owed, promised, batch)
-    ]
-    prices = []
-    for name, quality in painted:
-        provider = providers.by_name.get(name)
-        prices.append(provider.price(quality) if provider is not None else None)
+    prices: list[Decimal | None] = []
+    for job in owed:
+        provider = providers.by_name.get(job.provider)
+        prices.append(provider.price(job.quality, strategy_of(job)) if provider else None)
+    for draft in _leading(owed, promised, batch):
+        provider = providers.by_name.get(draft.provider)
+        prices.append(final_price(draft, provider) if provider else None)
     if spent.unknown_prices or None in prices:
         return None
     return sum((price for price in prices if price is not None), spent.spent)
@@ -167,7 +166,7 @@ def _remaining(
     if batch.owed == 0:
         return None
     qualities = [Quality(job.quality) for job in owed]
-    qualities += [Quality(_final_quality(draft)) for draft in _leading(owed, promised, batch)]
+    qualities += [final_quality(draft) for draft in _leading(owed, promised, batch)]
     return estimates.batch_seconds(qualities)
 
 
@@ -175,8 +174,3 @@ def _leading(owed: Sequence[JobRow], promised: Sequence[JobRow], batch: BatchRow
     """The drafts that get finals without being asked for: completed ones, and those under way."""
     under_way = [job for job in owed if job.is_draft] if batch.awaits_promotion else []
     return [*promised, *under_way]
-
-
-def _final_quality(draft: JobRow) -> str:
-    wanted: str = draft.request.get(WANTED, {}).get("quality", DEFAULT_QUALITY.value)
-    return wanted

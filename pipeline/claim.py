@@ -13,10 +13,10 @@ import structlog
 from adapters.errors import BlobStoreUnavailable, NoSuchObject
 from adapters.ports import MADE_OF_SOURCE
 from adapters.store import reads
+from pipeline.final import strategy_of
 from pipeline.move import exceed_deadline, fail_job, job_key, move_job
 from pipeline.tally import record_moves
 from pipeline.worker import Worker
-from schemas.requests import Strategy
 from schemas.step import Look, Lost, Step, Writes
 from schemas.tables import CallState, JobRow, ProviderCallRow
 from schemas.tasks import ImageTask
@@ -226,7 +226,3 @@ def _wanted(job: JobRow) -> Wanted | None:
     if strategy_of(job) not in MADE_OF_SOURCE:
         return None
     return Wanted(job.tenant, UUID(job.request["source_image_id"]))
-
-
-def strategy_of(job: JobRow) -> Strategy:
-    return Strategy(job.request.get("strategy", Strategy.REGENERATE))

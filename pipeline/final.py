@@ -6,6 +6,7 @@ in the same way.
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -73,6 +74,17 @@ def resolved_strategy(wanted: str | None, provider: ImageProvider) -> Strategy:
     if wanted not in provider.strategies:
         raise UnknownStrategy(wanted, provider.name, [known.value for known in provider.strategies])
     return Strategy(wanted)
+
+
+def strategy_of(job: JobRow) -> Strategy:
+    """How the job's picture is made; a picture without a draft is painted anew."""
+    return Strategy(job.request.get("strategy", Strategy.REGENERATE))
+
+
+def final_price(draft: JobRow, provider: ImageProvider) -> Decimal | None:
+    """What the draft's final costs (USD) where nobody asks for another; None where unknown."""
+    strategy = _wanted(draft, "strategy") or provider.strategies[0]
+    return provider.price(final_quality(draft), Strategy(strategy))
 
 
 def final_quality(draft: JobRow) -> Quality:

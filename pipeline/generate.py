@@ -27,7 +27,8 @@ from adapters.ports import (
     TaskAnswer,
 )
 from pipeline import finish
-from pipeline.claim import Claim, NotNow, claim, strategy_of
+from pipeline.claim import Claim, NotNow, claim
+from pipeline.final import strategy_of
 from pipeline.move import JobMoved
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import Manifest, Staged, stage

@@ -22,9 +22,14 @@ class SystemEntropy(random.SystemRandom):
 
     def __init__(self) -> None:
         super().__init__()
+        self._pool_lock = threading.Lock()
+        self._forget()
+        # A forked process with the same page would give the same ids and secrets.
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
         self._pool = b""
         self._taken = 0
-        self._pool_lock = threading.Lock()
 
     def getrandbits(self, k: int, /) -> int:
         size = (k + 7) // 8

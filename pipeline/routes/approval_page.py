@@ -61,7 +61,9 @@ def question(draft: Draft, purpose: Purpose, expires_at: datetime) -> HTMLRespon
     else:
         told = "Rejecting means that no final picture is made from this draft."
     facts = [("Cost", f"${draft.price:f}")] if _has_price(draft, purpose) else []
-    facts.append(("This link", f"decides once, until {_time(expires_at)}"))
+    facts.append(
+        ("This link", f"decides until {_time(expires_at)}, unless somebody has decided before")
+    )
     return _page(
         200,
         title,

@@ -29,7 +29,8 @@ async def make_approval_links(
     asked: ApprovalLinksRequest | None = None,
 ) -> ApprovalLinksResponse:
     """Links that approve or reject a completed draft, for a mail or a chat. Whoever has one may
-    use it without a login, until it expires; each decides once."""
+    use it without a login, until it expires. The first decision stands; a final that failed or was
+    cancelled may be approved again."""
     asked = asked or ApprovalLinksRequest()
     return await approval_links(
         job_id,

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import random
 import re
 import time
@@ -9,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from adapters.local.clock import SystemClock
-from adapters.local.ids import HIGHEST_SEED, RandomIds
+from adapters.local.ids import HIGHEST_SEED, RandomIds, SystemEntropy
 from tests.fakes.clock import START, FakeClock
 
 
@@ -174,3 +175,18 @@ class TestFakeClock:
         with pytest.raises(RuntimeError, match="spins"):
             await clock.settle()
         task.cancel()
+
+
+def test_a_forked_process_gives_no_number_that_its_parent_gives() -> None:
+    entropy = SystemEntropy()
+    entropy.getrandbits(64)  # a page is there, and the fork has a copy of it
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, str(entropy.getrandbits(64)).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        theirs = int(pipe.read())
+    os.waitpid(child, 0)
+    assert theirs != entropy.getrandbits(64)

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,10 +13,13 @@ from adapters.errors import BadPicture, BlobStoreUnavailable, Unavailable
 from adapters.ports import Painting, PaintRequest
 from adapters.store import reads
 from pipeline.delete import delete_image
+from pipeline.final import final_price
+from pipeline.generate import generate
 from schemas.requests import Strategy
 from schemas.tables import CallState, Event, Image
+from schemas.tasks import ImageTask
 from states.table import State
-from tests.fakes.provider import paints
+from tests.fakes.provider import ScriptedProvider, paints
 from tests.jobs import create, new_job
 from tests.world import TENANT, World, world_on
 
@@ -212,3 +217,43 @@ async def test_no_final_waits_for_a_draft_that_cannot_be_read(world: World) -> N
     assert job.state is State.COMPLETED
     assert job.result is not None
     assert job.result["fidelity"] is None
+
+
+class PricedByStrategy(ScriptedProvider):
+    strategies = (Strategy.IMAGE_TO_IMAGE, Strategy.REGENERATE)
+
+    def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
+        return Decimal("0.035") if strategy is Strategy.IMAGE_TO_IMAGE else Decimal("0.03")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "price"),
+    [
+        ({}, "0.035"),
+        ({"strategy": "image_to_image"}, "0.035"),
+        ({"strategy": "regenerate"}, "0.03"),
+    ],
+)
+def test_the_price_that_is_told_is_that_of_the_way_in_which_the_final_is_made(
+    wanted: dict[str, str], price: str
+) -> None:
+    request = {"prompt": "a mill", "aspect_ratio": "1:1", "seed": 1, "final": wanted}
+    assert final_price(new_job(request=request), PricedByStrategy()) == Decimal(price)
+
+
+async def test_what_was_just_painted_is_not_fetched_to_be_finished(world: World) -> None:
+    fetched: list[str] = []
+    get = world.blobs.get
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.blobs, name)
+
+        async def get(self, key: str) -> bytes:
+            fetched.append(key)
+            return await get(key)
+
+    job_id = await world.submit(quality="high")
+    worker = replace(world.worker, blobs=Watched())
+    assert (await generate(ImageTask(job_id=job_id, attempt=1), worker)).reason == "done"
+    assert fetched == []
