@@ -11,6 +11,7 @@ from schemas.tasks import ImageTask
 from states.table import State
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.provider import raises
+from tests.jobs import create, new_job
 from tests.world import TENANT, World, world_on
 
 
@@ -126,3 +127,35 @@ async def test_a_queue_with_a_defect_keeps_no_job_for_itself(sqlite_url: str) ->
         world.queue.create_image_generation_task = create  # type: ignore[method-assign]  # mended
         await world.sweep.once()
         await all_linked(world, "post", 1)
+
+
+async def test_news_of_another_process_sends_what_came_and_the_end_of_a_pause_sends_all(
+    database_url: str,
+) -> None:
+    async with world_on(database_url) as world:
+        world.relay.start()
+        sweeping = asyncio.create_task(world.sweep.run())
+
+        async def committed_elsewhere(age: timedelta) -> None:
+            queued_at = world.journal.now() - age
+            job = new_job(queued_at=queued_at, wake_at=queued_at + timedelta(days=1))
+            await world.store.commit([create(job)])
+
+        async def waiting(jobs: int) -> None:
+            async with asyncio.timeout(20):
+                while world.queue.waiting < jobs:
+                    await world.store.read(reads.dispatch)
+
+        for sent in (1, 2):
+            await committed_elsewhere(timedelta())
+            world.sweep.wake()
+            await waiting(sent)
+        await committed_elsewhere(timedelta(hours=1))
+        await committed_elsewhere(timedelta())
+        world.sweep.wake()
+        await waiting(3)
+        assert world.queue.waiting == 3  # a backlog is not read again for each news
+        world.sweep.wake(for_all=True)
+        await waiting(4)
+        sweeping.cancel()
+        await world.relay.stop()
