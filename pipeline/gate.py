@@ -1,4 +1,4 @@
-"""The gate before a provider's key: how fast it is asked, when it is left alone, who tries it again.
+"""The gate before a provider's key: how fast it is asked, when it is left alone, who tries it.
 
 One row a key, shared by all processes and locked by the step that starts a job: the decision and
 the start are one commit. Without it every process would keep a limit of its own, and a key that is
@@ -8,9 +8,9 @@ refused would be tried by every job that waits. Pure: rows in, rows out.
 interval I, and is let through while `spent_until` is at most (burst - 1) I ahead of now. Of the
 starts within a span of length x that begins at a, the n-th finds `spent_until` at a + (n - 1) I or
 later, and was let through at a + x or earlier: n <= burst + x / I, in whichever order their clocks
-tell the time. With a burst of half the limit L, and I > (window + slack) / (L - burst + 1), these are
-at most L. The slack is for what lies between a start and its request's arrival: a start whose commit
-took half of it asks nobody (`is_late`), the other half is the network's.
+tell the time. With a burst of half the limit L, and I > (window + slack) / (L - burst + 1), these
+are at most L. The slack is for what lies between a start and its request's arrival: a start whose
+commit took half of it asks nobody (`is_late`), the other half is the network's.
 
 **Line**: who is not let through gets a place, one interval after the last one, so that they come
 back one by one. `line_until` is what `spent_until` will be once all of them have started; whoever
@@ -37,7 +37,7 @@ PROBE_PATIENCE = timedelta(seconds=30)
 
 
 class GateUnnamed(Lost):
-    """The step starts a job whose provider has a gate that it did not name. *key* is to be named."""
+    """The step starts a job whose gate it did not name. *key* is to be named."""
 
     def __init__(self, key: RowKey) -> None:
         self.key = key
@@ -132,19 +132,14 @@ def pass_gate(
     """Let the job start, or put it off. *in_line*: it had a place in the line, which has come."""
     rate = rate_of(limits)
     probe = row.circuit is not Circuit.CLOSED
-    if row.retry_at is not None and row.retry_at > now:
-        tried = row.circuit is Circuit.HALF_OPEN
-        return _held(
-            row, rate, Waiting.UNUSABLE, now, now + PROBE_PATIENCE if tried else row.retry_at
-        )
-    if row.paused_until is not None and row.paused_until > now:
-        return _held(row, rate, Waiting.PAUSED, now, row.paused_until)
+    if any(until is not None and until > now for until in (row.retry_at, row.paused_until)):
+        return line_up(row, limits, now)
     spent = max(row.spent_until or now, now)
     line = max(row.line_until or now, spent)
     if row.spent_until is None or row.spent_until + limits.window <= now:
         line = now  # nobody has started for a window: whoever stood in the line is gone
     if (spent if in_line or probe else line) > now + rate.ahead:
-        return _held(row, rate, Waiting.RATE_LIMIT, now, now)
+        return line_up(row, limits, now)
     after = spent + rate.interval
     line = max(line, after) if in_line or probe else line + rate.interval
     row = row.changed(spent_until=after, line_until=line)
@@ -153,17 +148,18 @@ def pass_gate(
     return Passed(row, probe)
 
 
-def _held(row: ProviderRow, rate: Rate, why: Waiting, now: datetime, earliest: datetime) -> Held:
-    row, place = take_place(row, rate, now, earliest)
-    return Held(row, why, place)
-
-
-def take_place(
-    row: ProviderRow, rate: Rate, now: datetime, earliest: datetime
-) -> tuple[ProviderRow, datetime]:
-    """The next place in the line, not before *earliest*, and the row in which it is taken."""
-    line = max(row.line_until or now, row.spent_until or now, max(now, earliest) + rate.ahead)
-    return row.changed(line_until=line + rate.interval), line - rate.ahead
+def line_up(row: ProviderRow, limits: KeyLimits, now: datetime) -> Held:
+    """The next place in the line: one interval after the last, and when the key may be asked."""
+    rate = rate_of(limits)
+    why, earliest = Waiting.RATE_LIMIT, now
+    if row.paused_until is not None and row.paused_until > now:
+        why, earliest = Waiting.PAUSED, row.paused_until
+    if row.retry_at is not None:
+        tried = row.circuit is Circuit.HALF_OPEN
+        why = Waiting.UNUSABLE
+        earliest = max(earliest, now + PROBE_PATIENCE if tried else row.retry_at)
+    line = max(row.line_until or now, row.spent_until or now, earliest + rate.ahead)
+    return Held(row.changed(line_until=line + rate.interval), why, line - rate.ahead)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class JobRow(Row):
     is_draft: bool
     provider: str
     request: dict[str, Any] = Field(sa_type=Json)
-    # Who was asked in vain before `provider`, and what that one takes instead of what was requested.
+    # Who was asked in vain before `provider`, and what differs for it from the request.
     fallback: dict[str, Any] | None = Field(default=None, sa_type=Json)
     warnings: list[str] = Field(default_factory=list, sa_type=Json)
     # Key of the manifest whose bytes are the result; its attempt may be older than the job's.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from uuid import UUID, uuid4
 
 import pytest
@@ -95,7 +96,7 @@ def test_many_who_come_at_once_start_in_their_order_one_interval_apart() -> None
     moments = [moment for _, moment in starts]
     assert moments.count(NOW) == rate_of(of).burst == 75
     later = moments[75:]
-    assert all(b - a == rate_of(of).interval for a, b in zip(later, later[1:], strict=False))
+    assert all(b - a == rate_of(of).interval for a, b in pairwise(later))
     assert most_in_a_window(moments, of.window) <= 150
     # A limit that is kept by starting next to nothing would be no achievement.
     assert moments[-1] - NOW < 425 * timedelta(seconds=0.16)
