@@ -53,6 +53,7 @@ def hand_over(
         version=job.version + 1,
         dispatch=job.dispatch + 1,
         dispatched_to=None,
+        not_before=None,
         wake_at=first_wake(at, None, job.deadline_at),
         **handed_over(job, painter, why),
     )
@@ -82,7 +83,6 @@ def handed_over(job: JobRow, painter: ImageProvider, why: str) -> dict[str, Any]
         "warnings": [*job.warnings, note, *_lacks(asked, changes, painter)],
         "waiting": None,
         "busy_since": None,
-        "not_before": None,
     }
 
 

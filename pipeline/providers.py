@@ -34,6 +34,12 @@ class Providers:
         return gate_of(provider) if provider is not None else None
 
     @property
+    def gates(self) -> list[Gate]:
+        """Of all providers that have one."""
+        found = (gate_of(provider) for provider in self.by_name.values())
+        return [gate for gate in found if gate is not None]
+
+    @property
     def likely_gate(self) -> tuple[RowKey, ...]:
         """What a start names before it knows its job's provider: the default one's gate."""
         gate = self.gate(self.stand_ins.get(self.default, self.default))

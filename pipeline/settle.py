@@ -154,8 +154,9 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> No
             at=now,
             event_id=event_id,
             reason=reason,
+            not_before=not_before,
             wake_at=first_wake(now, not_before, current.deadline_at),
-            **{"not_before": not_before} | changes,
+            **changes,
         )
 
     def _fail(current: JobRow, code: str, writes: Writes) -> None:
