@@ -20,6 +20,7 @@ from adapters.ports import KeyLimits
 from adapters.store import reads
 from pipeline.cancel import cancel
 from pipeline.claim import PROVIDER_GRACE
+from pipeline.delete import delete_blog
 from pipeline.errors import UnknownProvider
 from pipeline.promote import promote
 from schemas.requests import Strategy
@@ -200,6 +201,33 @@ async def test_a_provider_that_stays_busy_is_left_after_a_while(world: World, pl
     assert world.provider.calls.total() == 4
     assert job.attempt == 5
     assert "(busy)" in job.warnings[0]
+
+
+async def test_a_job_that_only_waits_through_the_pauses_of_others_is_handed_over_too(
+    world: World, plain: Plain
+) -> None:
+    first, behind = await world.submit(), await world.submit()
+    busy = ProviderBusy("429", timedelta(seconds=200), of_key=True)
+    world.provider.script += [raises(busy)] * 9
+    await world.deliver(first)
+    jobs = await work_off([world], [first, behind])
+    assert [(job.provider, job.attempt) for job in jobs] == [("plain", 4), ("plain", 1)]
+    assert world.provider.calls == {(first, attempt): 1 for attempt in (1, 2, 3)}
+    assert jobs[1].ended_at is not None
+    assert jobs[1].ended_at - jobs[1].created_at < timedelta(seconds=410)
+
+
+async def test_a_job_whose_blog_was_deleted_is_handed_to_nobody(world: World, plain: Plain) -> None:
+    job_id = await world.submit(blog_id="post")
+
+    async def deleted(_: Any) -> Any:
+        await delete_blog("post", tenant=TENANT, journal=world.journal, ids=world.worker.ids)
+        raise ProviderRefused("model_retired", "404")
+
+    world.provider.script.append(deleted)
+    await world.deliver(job_id)
+    assert (await world.job(job_id)).state is State.FAILED
+    assert not plain.calls
 
 
 async def test_a_provider_that_is_configured_nowhere_is_left_after_its_grace(

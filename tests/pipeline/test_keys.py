@@ -64,7 +64,12 @@ async def work_off(
         if not queued or clock.now() >= end:
             return jobs
         due = [job for job in queued if job.not_before is None or job.not_before <= clock.now()]
-        await asyncio.gather(*(next(turn).deliver(job.id, job.attempt) for job in due))
+        coming = asyncio.gather(*(next(turn).deliver(job.id, job.attempt) for job in due))
+        while not coming.done():  # two processes that make the same row wait and repeat
+            waiting = asyncio.create_task(clock.sleeping())
+            await asyncio.wait({coming, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            await clock.advance(0 if coming.done() else 0.01)
         if not due:
             soonest = min(job.not_before for job in queued if job.not_before is not None)
             await clock.advance((min(soonest, end) - clock.now()).total_seconds())
