@@ -199,14 +199,14 @@ class BatchStatusResponse(BaseModel):
     """Completed drafts that are about to get their finals."""
     waiting_for_approval: list[UUID]
     """Completed drafts about which a person is to decide."""
-    cost: Dollars
-    """US dollars charged so far, as far as prices are known."""
-    possible_cost: Dollars
-    """What lost or open calls may have cost besides."""
+    cost_confirmed: Exact
+    """US dollars that are known to be charged."""
+    cost_possible: Exact
+    """What lost or open calls may add to it, by the price list."""
     unknown_prices: int
-    """Calls that were, or may have been, charged at a price that is not known."""
+    """Calls that were, or may have been, charged at a price nobody knows; in neither sum."""
     estimated_cost: Dollars | None
-    """`cost` and what is owed at present prices; null where one of them is not known."""
+    """`cost_confirmed` and what is owed at present prices; null where one of them is not known."""
     estimated_time_remaining: int | None
     """Seconds; null once nothing is owed."""
     images: list[BatchImage]
@@ -329,10 +329,10 @@ class QualityCost(BaseModel):
     quality: Quality
     jobs: int
     """Jobs for which the provider was asked and may have charged."""
-    spent: Exact
+    cost_confirmed: Exact
     """US dollars that are known to be charged."""
-    possible: Exact
-    """US dollars that lost or open calls may have cost besides, by the price list."""
+    cost_possible: Exact
+    """US dollars that lost or open calls may add to it, by the price list."""
     unknown_prices: int
     """Calls that were, or may have been, charged at a price nobody knows; in neither sum."""
 
@@ -371,8 +371,8 @@ class BlogCostsResponse(BaseModel):
     """Completed drafts."""
     finals: int
     """Completed finals, with a draft or without."""
-    spent: Exact
-    possible: Exact
+    cost_confirmed: Exact
+    cost_possible: Exact
     unknown_prices: int
     by_quality: list[QualityCost]
     saving: DraftSaving | None
