@@ -14,7 +14,7 @@ from adapters.ports import ImageProvider
 from pipeline.errors import DraftNotUsable, UnknownStrategy
 from pipeline.new_job import chosen_provider, new_job
 from pipeline.providers import Providers
-from schemas.requests import ImageGenerationRequest, Quality, Strategy
+from schemas.requests import ImageGenerationRequest, OnUnknown, Quality, Strategy
 from schemas.tables import JobRow
 from states.table import State
 
@@ -58,13 +58,17 @@ def asked_final(
         request = request.model_copy(update={"provider": draft.provider})
     provider, warnings = chosen_provider(request, providers)
     strategy = resolved_strategy(request.strategy or _wanted(draft, "strategy"), provider)
-    return _final(draft, request, provider.name, strategy, warnings, job_id, now)
+    on_unknown = providers.on_unknown.promised(
+        request.on_unknown or _wanted(draft, "on_unknown"), provider, is_draft=False
+    )
+    return _final(draft, request, provider.name, strategy, on_unknown, warnings, job_id, now)
 
 
 def owed_final(draft: JobRow, *, job_id: UUID, now: datetime) -> JobRow:
     """The final that the draft's batch asked for when it was accepted."""
     request = _request(draft, {})
-    return _final(draft, request, draft.provider, _wanted(draft, "strategy"), [], job_id, now)
+    strategy, on_unknown = _wanted(draft, "strategy"), _wanted(draft, "on_unknown")
+    return _final(draft, request, draft.provider, strategy, on_unknown, [], job_id, now)
 
 
 def resolved_strategy(wanted: str | None, provider: ImageProvider) -> Strategy:
@@ -114,6 +118,7 @@ def _final(
     request: ImageGenerationRequest,
     provider: str,
     strategy: str | None,
+    on_unknown: str | None,
     warnings: list[str],
     job_id: UUID,
     now: datetime,
@@ -128,6 +133,7 @@ def _final(
         provider=provider,
         warnings=warnings,
         batch_id=draft.batch_id,
+        on_unknown=OnUnknown(on_unknown) if on_unknown is not None else None,
         strategy=strategy or Strategy.REGENERATE.value,
         source_image_id=draft.result["image_ids"][0],
     )

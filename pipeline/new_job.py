@@ -10,7 +10,7 @@ from pipeline.errors import BlogDeleted, NoPlaceLeft, UnknownStyle
 from pipeline.move import first_wake
 from pipeline.providers import Providers
 from schemas.prices import DOCUMENT_MODELS
-from schemas.requests import MAX_POSITION, ImageGenerationRequest, Quality, Role
+from schemas.requests import MAX_POSITION, ImageGenerationRequest, OnUnknown, Quality, Role
 from schemas.step import Look, RowKey, Writes
 from schemas.tables import BlogRow, JobRow
 from states.table import INITIAL
@@ -39,15 +39,21 @@ def new_job(
     provider: str,
     warnings: Sequence[str] = (),
     batch_id: UUID | None = None,
+    on_unknown: OnUnknown | None = None,
     **resolved: Any,
 ) -> JobRow:
-    """A queued job for *request*. *resolved* is kept with what was asked for."""
+    """A queued job for *request*. *resolved* is kept with what was asked for.
+
+    *on_unknown* is what the job is promised.
+    """
     asked: dict[str, Any] = request.model_dump(mode="json", exclude_none=True, exclude=RESOLVED)
     deadline_at = (
         now + timedelta(seconds=request.deadline_seconds) if request.deadline_seconds else None
     )
     # The seed is chosen now, so that whoever paints this job again paints the same picture.
     asked |= {"seed": seed, "requested_model": DOCUMENT_MODELS[request.quality], **resolved}
+    if on_unknown is not None:
+        asked["on_unknown"] = on_unknown.value
     return JobRow.of(
         id=job_id,
         tenant=tenant,

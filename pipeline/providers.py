@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from adapters.ports import ImageProvider
 from pipeline.errors import UnknownProvider
+from pipeline.policy import UnknownPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class Providers:
     default: str
     # name that a request may carry -> provider that paints in its place (local profile only)
     stand_ins: Mapping[str, str]
+    # What is done where the answer of one that charges is lost.
+    on_unknown: UnknownPolicy = UnknownPolicy()
 
     def choose(self, name: str | None) -> tuple[ImageProvider, list[str]]:
         """Return the provider for a request and what the caller should be warned of."""

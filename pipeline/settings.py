@@ -14,6 +14,7 @@ from adapters.providers.sketch.provider import SketchSettings
 from adapters.providers.stability.settings import StabilitySettings
 from adapters.store.database import unknown_database
 from pipeline.links import LEAST_SECRET_BYTES
+from pipeline.policy import UnknownPolicy
 
 MAX_BODY_BYTES = 64 * 1024
 LOCAL_CONNECT = "adapters.local.connect.connect"
@@ -74,6 +75,8 @@ class Settings(BaseSettings):
     tenant: str = "default"
     connect: ImportString[Callable[..., Any]] = Field(default=LOCAL_CONNECT, validate_default=True)
     default_provider: str = "sketch"
+    # What is done where the answer of a paid call is lost: `park` or `retry_once`.
+    on_unknown: UnknownPolicy = UnknownPolicy()
     max_batch_images: int = Field(default=20, ge=1, le=100)
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1024)
     times: TimeSettings = TimeSettings()

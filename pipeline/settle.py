@@ -11,10 +11,11 @@ from typing import Literal, Self, assert_never
 import structlog
 
 from adapters.ports import Backoff
-from pipeline.move import fail_job, first_wake, job_key, move_job
+from pipeline.move import fail_job, first_wake, job_key, move_job, retry_job
 from pipeline.new_job import blog_is_deleted, blog_keys
 from pipeline.tally import record_moves
 from pipeline.worker import Worker
+from schemas.requests import OnUnknown
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import OPEN_CALLS, CallState, JobRow, ProviderCallRow
 from states.table import State, Trigger
@@ -35,7 +36,7 @@ class Settlement:
 
     call: CallState
     detail: str
-    job: Literal["release", "repeat", "fail"]
+    job: Literal["release", "repeat", "by_policy", "fail"]
     code: str | None = None
     not_before: datetime | None = None
 
@@ -53,10 +54,10 @@ class Settlement:
 
     @classmethod
     def unknown(cls, detail: str, *, repeatable: bool) -> Self:
-        """The answer is lost. Free and repeatable: asked again. Otherwise a person decides."""
+        """The answer is lost. Free and repeatable: asked again. Else the job's policy decides."""
         if repeatable:
             return cls(CallState.NOT_CHARGED, clean(detail), "repeat")
-        return cls(CallState.UNKNOWN, clean(detail), "fail", code="outcome_unknown")
+        return cls(CallState.UNKNOWN, clean(detail), "by_policy", code="outcome_unknown")
 
 
 def clean(text: str, most_characters: int = 2_000) -> str:
@@ -64,24 +65,33 @@ def clean(text: str, most_characters: int = 2_000) -> str:
     return text.replace("\x00", "").encode(errors="replace").decode()[:most_characters]
 
 
-async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> None:
-    """Write *settlement* for the call of `job.attempt`; a call that is settled stays as it is."""
-    event_id, now = worker.ids.new(), worker.journal.now()
+async def settle_call(
+    job: JobRow,
+    settlement: Settlement,
+    worker: Worker,
+    *,
+    only: frozenset[CallState] = OPEN_CALLS,
+) -> None:
+    """Write *settlement* for the call of `job.attempt` where it is in one of the states *only*.
+
+    A call that is settled stays as it is.
+    """
+    event_id, retry_id, now = worker.ids.new(), worker.ids.new(), worker.journal.now()
     call_key = RowKey(ProviderCallRow, (job.id, job.attempt))
 
     def decide(look: Look, writes: Writes) -> None:
         call = look.get(ProviderCallRow, job.id, job.attempt)
         if call is not None:
-            if call.state not in OPEN_CALLS:
+            if call.state not in only:
                 return
             settled = {"state": settlement.call, "detail": settlement.detail, "settled_at": now}
             writes.update(call.changed(**settled, due_at=None), *call_key.key)
         current = look.get(JobRow, job.id)
         if current is None or current.state is not State.RUNNING or current.attempt != job.attempt:
             return
-        _move_on(current, look, writes)
+        _move_on(current, call, look, writes)
 
-    def _move_on(current: JobRow, look: Look, writes: Writes) -> None:
+    def _move_on(current: JobRow, call: ProviderCallRow | None, look: Look, writes: Writes) -> None:
         match settlement.job:
             case "release" | "repeat" if blog_is_deleted(look, current):
                 # The blog's queued jobs were cancelled; in the queue it would be paid for.
@@ -93,9 +103,22 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> No
                 wait = timedelta(seconds=REPEAT_BACKOFF.after(current.lost_calls + 1))
                 _release(current.changed(lost_calls=current.lost_calls + 1), now + wait, writes)
             case "repeat":
-                _fail(current, "provider_failing", writes)
-            case "fail":
-                _fail(current, settlement.code or "failed", writes)
+                _fail(current, call, "provider_failing", writes)
+            case "by_policy" if _asks_again(current, look):
+                # The one retry without a person: two moves, two events.
+                failed = _fail(current, call, "outcome_unknown", writes)
+                note = _asked_again(current, call)
+                retry_job(
+                    writes,
+                    failed,
+                    at=now,
+                    event_id=retry_id,
+                    reason=OnUnknown.RETRY_ONCE,
+                    asked_again_at=now,
+                    warnings=[*current.warnings, note],
+                )
+            case "fail" | "by_policy":
+                _fail(current, call, settlement.code or "failed", writes)
             case _ as never:
                 assert_never(never)
 
@@ -111,9 +134,17 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> No
             wake_at=first_wake(now, not_before, current.deadline_at),
         )
 
-    def _fail(current: JobRow, code: str, writes: Writes) -> None:
-        message = _advice(code, settlement)
-        fail_job(
+    def _asks_again(current: JobRow, look: Look) -> bool:
+        policy = worker.providers.on_unknown.of(current)
+        return (
+            policy is OnUnknown.RETRY_ONCE
+            and current.asked_again_at is None
+            and not blog_is_deleted(look, current)
+        )
+
+    def _fail(current: JobRow, call: ProviderCallRow | None, code: str, writes: Writes) -> JobRow:
+        message = _advice(code, settlement, current, call)
+        return fail_job(
             writes, current, code, message, at=now, event_id=event_id, detail=settlement.detail
         )
 
@@ -129,14 +160,31 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> No
     )
 
 
-def _advice(code: str, settlement: Settlement) -> str:
+def _may_be_charged(job: JobRow, call: ProviderCallRow | None) -> str:
+    """What a lost answer may have cost, in words."""
+    if call is None or call.amount is None:
+        return f"an amount that nobody knows may have been charged by {job.provider}"
+    amount = f"${call.amount.normalize():f}"
+    return f"{amount} may have been charged by {call.provider} ({call.model})"
+
+
+def _asked_again(job: JobRow, call: ProviderCallRow | None) -> str:
+    return (
+        f"the answer of attempt {job.attempt} was lost and {_may_be_charged(job, call)};"
+        f" the provider was asked once more (on_unknown: {OnUnknown.RETRY_ONCE.value})"
+    )
+
+
+def _advice(code: str, settlement: Settlement, job: JobRow, call: ProviderCallRow | None) -> str:
     detail = settlement.detail
     match code:
         case "outcome_unknown":
+            again = " a third time" if job.asked_again_at is not None else " again"
             return (
-                "The provider was asked but its answer was lost: the picture may have been charged"
-                " and cannot be fetched. It was not asked again. Retry the job to pay for another"
-                " try."
+                f"The provider was asked but its answer was lost: {_may_be_charged(job, call)}, and"
+                f" the picture cannot be fetched. It was not asked{again}. `limner calls unknown`"
+                " tells what to look for at the provider, `limner calls resolve` records what was"
+                " found; retry the job to pay for another try."
             )
         case "moderated" if settlement.call is CallState.UNKNOWN:
             return (

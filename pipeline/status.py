@@ -132,6 +132,7 @@ def status_reply(
         final_job_id=job.final_job_id,
         batch_id=job.batch_id,
         strategy=job.request.get("strategy"),
+        on_unknown=job.request.get("on_unknown"),
         decision=decision,
         created_at=job.created_at,
         queued_at=job.queued_at,

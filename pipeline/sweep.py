@@ -219,7 +219,9 @@ class Sweep:
     async def _settle_lost(self, job: JobRow, reason: str) -> None:
         provider = self.worker.providers.by_name.get(job.provider)
         repeatable = provider is not None and provider.repeatable
-        await settle_call(job, Settlement.unknown(reason, repeatable=repeatable), self.worker)
+        # What its provider has accepted meanwhile is not lost.
+        lost = Settlement.unknown(reason, repeatable=repeatable)
+        await settle_call(job, lost, self.worker, only=frozenset({CallState.INTENT}))
 
     async def _send_again(self, job_id: UUID, now: datetime) -> None:
         """Send a job to the queue under a new task name; fail it when its deadline has passed."""

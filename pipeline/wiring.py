@@ -190,6 +190,7 @@ async def _providers(
         by_name=by_name,
         default=settings.default_provider,
         stand_ins={STABILITY: painter.name} if world.alone and STABILITY not in by_name else {},
+        on_unknown=settings.on_unknown,
     )
     names = {*providers.by_name, *providers.stand_ins}
     if settings.default_provider not in names:

@@ -13,6 +13,7 @@ from schemas.requests import (
     Approval,
     AspectRatio,
     FocalPoint,
+    OnUnknown,
     Quality,
     Role,
     Strategy,
@@ -122,6 +123,9 @@ class ImageGenerationJobStatus(BaseModel):
     batch_id: UUID | None = None
     strategy: Strategy | None = None
     """How a final is made of its draft."""
+    on_unknown: OnUnknown | None = None
+    """What is done where the answer of a paid call is lost; null where calls are free and simply
+    asked again."""
     decision: Decision | None = None
     """What was decided last about a completed draft."""
     created_at: datetime
