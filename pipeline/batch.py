@@ -31,6 +31,7 @@ from schemas.requests import (
     Approval,
     BatchImageGenerationRequest,
     ImageGenerationRequest,
+    OnUnknown,
     Quality,
     Workflow,
 )
@@ -58,6 +59,7 @@ class _Image:
     provider: str
     warnings: Sequence[str]
     fallback: Sequence[str]
+    on_unknown: OnUnknown | None
     final: Mapping[str, Any] | None
 
 
@@ -107,6 +109,7 @@ async def submit_batch(
             warnings=image.warnings,
             fallback=image.fallback,
             batch_id=batch_id,
+            on_unknown=image.on_unknown,
             **({WANTED: image.final} if image.final is not None else {}),
         )
         for image in images
@@ -229,15 +232,19 @@ def _image(
         "blog_id": image.blog_id or batch.blog_id,
         "blog_job_id": image.blog_job_id or batch.blog_job_id,
     }
+    wanted = image.on_unknown or batch.on_unknown
+    of_final = providers.on_unknown.promised(wanted, provider, is_draft=False)
     if batch.workflow is Workflow.FINAL_ONLY:
         asked = image.model_copy(update=places | {"quality": own})
-        return _Image(asked, provider.name, warnings, fallback, None)
+        return _Image(asked, provider.name, warnings, fallback, of_final, None)
     final = {
         "quality": (batch.final_quality if own is Quality.DRAFT else own).value,
         "strategy": resolved_strategy(image.strategy or batch.strategy, provider).value,
+        **({"on_unknown": of_final.value} if of_final is not None else {}),
     }
     asked = image.model_copy(update=places | {"quality": Quality.DRAFT})
-    return _Image(asked, provider.name, warnings, fallback, final)
+    of_draft = providers.on_unknown.promised(wanted, provider, is_draft=True)
+    return _Image(asked, provider.name, warnings, fallback, of_draft, final)
 
 
 def _said_once(warnings: Any) -> list[str]:

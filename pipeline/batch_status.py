@@ -80,9 +80,7 @@ async def batch_status(
             if batch.approval is Approval.REQUIRED and batch.cancelled_at is None
             else []
         ),
-        cost=spent.spent,
-        possible_cost=spent.possible,
-        unknown_prices=spent.unknown_prices,
+        **spent._asdict(),
         estimated_cost=_estimated(spent, owed, promised, batch, providers),
         estimated_time_remaining=_remaining(owed, promised, batch, estimates),
         images=_pictures(jobs, replies, decided),
@@ -164,7 +162,7 @@ def _estimated(
         prices.append(final_price(draft, provider) if provider else None)
     if spent.unknown_prices or None in prices:
         return None
-    return sum((price for price in prices if price is not None), spent.spent)
+    return sum((price for price in prices if price is not None), spent.cost_confirmed)
 
 
 def _remaining(

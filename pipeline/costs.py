@@ -56,7 +56,8 @@ def _saving(charges: Sequence[Charge]) -> DraftSaving | None:
     tries, made = _completed(drafts), _completed(finals)
     if not tries or not made or any(one.amount is None for one in (*drafts, *finals)):
         return None
-    drafts_spent, finals_spent = _spending(drafts).spent, _spending(finals).spent
+    drafts_spent = _spending(drafts).cost_confirmed
+    finals_spent = _spending(finals).cost_confirmed
     all_final = finals_spent * tries / made
     saved = all_final - drafts_spent - finals_spent
     return DraftSaving(

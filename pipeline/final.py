@@ -15,7 +15,7 @@ from pipeline.errors import DraftNotUsable, UnknownStrategy
 from pipeline.fallback import LIST, WANTED, asked_of
 from pipeline.new_job import chosen_fallback, chosen_provider, new_job
 from pipeline.providers import Providers
-from schemas.requests import ImageGenerationRequest, Quality, Strategy
+from schemas.requests import ImageGenerationRequest, OnUnknown, Quality, Strategy
 from schemas.tables import JobRow
 from states.table import State
 
@@ -61,14 +61,20 @@ def asked_final(
     else:
         fallback = _fallback(draft)
     strategy = resolved_strategy(request.strategy or _wanted(draft, "strategy"), provider)
-    return _final(draft, request, provider.name, fallback, strategy, warnings, job_id, now)
+    on_unknown = providers.on_unknown.promised(
+        request.on_unknown or _wanted(draft, "on_unknown"), provider, is_draft=False
+    )
+    return _final(
+        draft, request, provider.name, fallback, strategy, on_unknown, warnings, job_id, now
+    )
 
 
 def owed_final(draft: JobRow, *, job_id: UUID, now: datetime) -> JobRow:
     """The final that the draft's batch asked for when it was accepted."""
     request = _request(draft, {})
     strategy, fallback = _wanted(draft, "strategy"), _fallback(draft)
-    return _final(draft, request, draft.provider, fallback, strategy, [], job_id, now)
+    on_unknown = _wanted(draft, "on_unknown")
+    return _final(draft, request, draft.provider, fallback, strategy, on_unknown, [], job_id, now)
 
 
 def resolved_strategy(wanted: str | None, provider: ImageProvider) -> Strategy:
@@ -125,6 +131,7 @@ def _final(
     provider: str,
     fallback: list[str],
     strategy: str | None,
+    on_unknown: str | None,
     warnings: list[str],
     job_id: UUID,
     now: datetime,
@@ -140,6 +147,7 @@ def _final(
         warnings=warnings,
         fallback=fallback,
         batch_id=draft.batch_id,
+        on_unknown=OnUnknown(on_unknown) if on_unknown is not None else None,
         strategy=strategy or Strategy.REGENERATE.value,
         source_image_id=draft.result["image_ids"][0],
     )

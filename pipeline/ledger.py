@@ -1,7 +1,7 @@
 """What providers have charged, as the ledger of calls knows it.
 
-Blogs and batches tell their costs alike by it. A price that nobody knows is counted and never taken
-for zero.
+Jobs, batches, blogs and days tell their costs alike by it. A price that nobody knows is counted and
+never taken for zero.
 """
 
 from collections.abc import Iterable
@@ -16,9 +16,11 @@ MAYBE_CHARGED = frozenset({CallState.UNKNOWN, CallState.INTENT, CallState.ACCEPT
 
 
 class Spending(NamedTuple):
-    spent: Decimal
-    # What lost or open calls may have cost besides.
-    possible: Decimal
+    """Sums in US dollars, under the names that every reply gives them."""
+
+    cost_confirmed: Decimal
+    # What lost or open calls may add to it.
+    cost_possible: Decimal
     # Calls of either kind at a price that is not known; in neither sum.
     unknown_prices: int
 
@@ -27,8 +29,8 @@ def spending(calls: Iterable[tuple[CallState, Decimal | None]]) -> Spending:
     """Add up *calls*, each by its state and its amount."""
     asked = [call for call in calls if call[0] in CHARGED | MAYBE_CHARGED]
     return Spending(
-        spent=_sum(amount for state, amount in asked if state in CHARGED),
-        possible=_sum(amount for state, amount in asked if state in MAYBE_CHARGED),
+        cost_confirmed=_sum(amount for state, amount in asked if state in CHARGED),
+        cost_possible=_sum(amount for state, amount in asked if state in MAYBE_CHARGED),
         unknown_prices=sum(amount is None for _, amount in asked),
     )
 

@@ -168,6 +168,27 @@ def fail_job(
     )
 
 
+def retry_job(
+    writes: Writes, job: JobRow, *, at: datetime, event_id: UUID, reason: str, **changes: Any
+) -> JobRow:
+    """Bring a job that came to rest back for another attempt, which may be charged once more.
+
+    Whoever calls it has seen to it that there is money for that.
+    """
+    return move_job(
+        writes,
+        job,
+        Trigger.RETRY,
+        at=at,
+        event_id=event_id,
+        reason=reason,
+        not_before=None,
+        deadline_at=None,
+        staged=None,
+        **changes,
+    )
+
+
 def exceed_deadline(writes: Writes, job: JobRow, *, at: datetime, event_id: UUID) -> JobRow:
     """Fail a queued job whose deadline has passed."""
     message = (

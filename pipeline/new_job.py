@@ -11,7 +11,7 @@ from pipeline.fallback import LIST
 from pipeline.move import first_wake
 from pipeline.providers import Providers
 from schemas.prices import DOCUMENT_MODELS
-from schemas.requests import MAX_POSITION, ImageGenerationRequest, Quality, Role
+from schemas.requests import MAX_POSITION, ImageGenerationRequest, OnUnknown, Quality, Role
 from schemas.step import Look, RowKey, Writes
 from schemas.tables import BlogRow, JobRow
 from states.table import INITIAL
@@ -57,9 +57,13 @@ def new_job(
     warnings: Sequence[str] = (),
     fallback: Sequence[str] = (),
     batch_id: UUID | None = None,
+    on_unknown: OnUnknown | None = None,
     **resolved: Any,
 ) -> JobRow:
-    """A queued job for *request*. *resolved* is kept with what was asked for."""
+    """A queued job for *request*. *resolved* is kept with what was asked for.
+
+    *on_unknown* is what the job is promised.
+    """
     asked: dict[str, Any] = request.model_dump(mode="json", exclude_none=True, exclude=RESOLVED)
     deadline_at = (
         now + timedelta(seconds=request.deadline_seconds) if request.deadline_seconds else None
@@ -68,6 +72,8 @@ def new_job(
     asked |= {"seed": seed, "requested_model": DOCUMENT_MODELS[request.quality], **resolved}
     if fallback:
         asked[LIST] = list(fallback)
+    if on_unknown is not None:
+        asked["on_unknown"] = on_unknown.value
     return JobRow.of(
         id=job_id,
         tenant=tenant,

@@ -7,6 +7,7 @@ from datetime import timedelta
 from adapters.ports import ImageProvider
 from pipeline.errors import UnknownProvider
 from pipeline.gate import Gate, gate_of
+from pipeline.policy import UnknownPolicy
 from schemas.step import RowKey
 
 
@@ -22,6 +23,8 @@ class Providers:
     fallback: tuple[str, ...] = ()
     # How long a provider may be busy before another one is asked.
     fallback_after: timedelta = timedelta(minutes=5)
+    # What is done where the answer of one that charges is lost.
+    on_unknown: UnknownPolicy = UnknownPolicy()
 
     @property
     def known(self) -> list[str]:

@@ -16,13 +16,13 @@ from pipeline.errors import (
 )
 from pipeline.finish import receive
 from pipeline.journal import Journal
-from pipeline.move import JobMoved, job_key, move_job
+from pipeline.move import JobMoved, job_key, retry_job
 from pipeline.promote import Candidate, DecidedMeanwhile, candidate
 from pipeline.staging import Manifest, find_manifest, manifest_key
 from pipeline.tally import batch_keys, record_moves
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import BatchRow, BlogRow, Decision, JobRow
-from states.table import State, Trigger
+from states.table import State
 
 log = structlog.get_logger(__name__)
 
@@ -109,17 +109,7 @@ async def _new_attempt(job: JobRow, found: Candidate | None, journal: Journal, i
             raise FinalReplaced(job.id, draft.final_job_id)
         if draft is not None and found is not None and draft.version != found.draft.version:
             raise DecidedMeanwhile("the draft was decided meanwhile")
-        return move_job(
-            writes,
-            current,
-            Trigger.RETRY,
-            at=now,
-            event_id=event_id,
-            reason="retry",
-            not_before=None,
-            deadline_at=None,
-            staged=None,
-        )
+        return retry_job(writes, current, at=now, event_id=event_id, reason="retry")
 
     shared = (*((RowKey(BlogRow, blog),) if blog else ()), *batch_keys(job))
     # A draft's row is locked by whoever buys its next final: never both.

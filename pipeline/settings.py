@@ -14,6 +14,7 @@ from adapters.providers.sketch.provider import SketchSettings
 from adapters.providers.stability.settings import StabilitySettings
 from adapters.store.database import unknown_database
 from pipeline.links import LEAST_SECRET_BYTES
+from pipeline.policy import UnknownPolicy
 
 MAX_BODY_BYTES = 64 * 1024
 LOCAL_CONNECT = "adapters.local.connect.connect"
@@ -32,6 +33,8 @@ class TimeSettings(BaseModel):
     worker_seconds: float = Field(default=120, gt=0)
     lease_seconds: float = Field(default=150, gt=0)
     dispatch_deadline_seconds: float = Field(default=180, gt=0)
+    # How long a provider may work on a request that it has accepted and not answered.
+    accepted_seconds: float = Field(default=3600, gt=0)
     # How long a stopping process lets running work end.
     drain_seconds: float = Field(default=10, ge=0)
     sweep_interval_seconds: float = Field(default=5, gt=0)
@@ -78,6 +81,8 @@ class Settings(BaseSettings):
     provider_fallback: list[str] = []
     # How long a provider may be busy before another one of the job's list is asked.
     fallback_after_seconds: float = Field(default=300, ge=0)
+    # What is done where the answer of a paid call is lost: `park` or `retry_once`.
+    on_unknown: UnknownPolicy = UnknownPolicy()
     max_batch_images: int = Field(default=20, ge=1, le=100)
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1024)
     times: TimeSettings = TimeSettings()

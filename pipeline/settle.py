@@ -7,6 +7,7 @@ whatever has become of the job meanwhile (cancelled, retried, deleted).
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self, assert_never
+from uuid import UUID
 
 import structlog
 
@@ -19,12 +20,13 @@ from pipeline.fallback import (
     next_painter,
     reason_of,
 )
-from pipeline.gate import Word
+from pipeline.gate import Gate, Word
 from pipeline.key_news import KeyNews
-from pipeline.move import fail_job, first_wake, job_key, move_job
+from pipeline.move import fail_job, first_wake, job_key, move_job, retry_job
 from pipeline.new_job import blog_is_deleted, blog_keys
 from pipeline.tally import record_moves
 from pipeline.worker import Worker
+from schemas.requests import OnUnknown
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import OPEN_CALLS, CallState, JobRow, ProviderCallRow, Waiting
 from states.table import State, Trigger
@@ -45,7 +47,7 @@ class Settlement:
 
     call: CallState
     detail: str
-    job: Literal["release", "repeat", "fail"]
+    job: Literal["release", "repeat", "by_policy", "fail"]
     code: str | None = None
     not_before: datetime | None = None
     # What the answer says of the key with which it was asked.
@@ -79,11 +81,11 @@ class Settlement:
 
     @classmethod
     def unknown(cls, detail: str, *, repeatable: bool) -> Self:
-        """The answer is lost. Free and repeatable: asked again. Otherwise a person decides."""
+        """The answer is lost. Free and repeatable: asked again. Else the job's policy decides."""
         if repeatable:
             return cls(CallState.NOT_CHARGED, clean(detail), "repeat")
         code, says = "outcome_unknown", Word("unknown")
-        return cls(CallState.UNKNOWN, clean(detail), "fail", code=code, says=says)
+        return cls(CallState.UNKNOWN, clean(detail), "by_policy", code=code, says=says)
 
 
 def clean(text: str, most_characters: int = 2_000) -> str:
@@ -91,83 +93,32 @@ def clean(text: str, most_characters: int = 2_000) -> str:
     return text.replace("\x00", "").encode(errors="replace").decode()[:most_characters]
 
 
-async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> None:
-    """Write *settlement* for the call of `job.attempt`; a call that is settled stays as it is."""
-    event_id, now = worker.ids.new(), worker.journal.now()
-    call_key = RowKey(ProviderCallRow, (job.id, job.attempt))
+async def settle_call(
+    job: JobRow,
+    settlement: Settlement,
+    worker: Worker,
+    *,
+    only: frozenset[CallState] = OPEN_CALLS,
+) -> None:
+    """Write *settlement* for the call of `job.attempt` where it is in one of the states *only*.
+
+    A call that is settled stays as it is.
+    """
     gate = worker.providers.gate(job.provider)
-
-    def decide(look: Look, writes: Writes) -> None:
-        news = None
-        call = look.get(ProviderCallRow, job.id, job.attempt)
-        if call is not None:
-            if call.state not in OPEN_CALLS:
-                return
-            settled = {"state": settlement.call, "detail": settlement.detail, "settled_at": now}
-            writes.update(call.changed(**settled, due_at=None), *call_key.key)
-            if gate is not None and call.provider == job.provider:
-                news = KeyNews.hear(look, gate, settlement.says, call, now=now)
-                if settlement.code == "model_retired":
-                    news.retire(job, call, settlement.detail, writes)
-        current = look.get(JobRow, job.id)
-        runs = current is not None and current.state is State.RUNNING
-        if current is not None and runs and current.attempt == job.attempt:
-            _move_on(current, news, look, writes)
-        if news is not None:
-            news.store(look, writes)
-
-    def _move_on(current: JobRow, news: KeyNews | None, look: Look, writes: Writes) -> None:
-        match settlement.job:
-            case "release" | "repeat" if blog_is_deleted(look, current):
-                # The blog's queued jobs were cancelled; in the queue it would be paid for.
-                reason = "blog_deleted"
-                move_job(writes, current, Trigger.CANCEL, at=now, event_id=event_id, reason=reason)
-            case "release" | "fail" if not blog_is_deleted(look, current) and (
-                instead := _instead(current, settlement, worker, now)
-            ):
-                reason, handed = instead
-                _release(current, now, writes, reason, **handed)
-            case "release":
-                not_before, waits = _put_off(current, settlement, news, now)
-                _release(current, not_before, writes, **waits)
-            case "repeat" if current.lost_calls + 1 < MAX_REPEATS:
-                wait = timedelta(seconds=REPEAT_BACKOFF.after(current.lost_calls + 1))
-                _release(current.changed(lost_calls=current.lost_calls + 1), now + wait, writes)
-            case "repeat":
-                _fail(current, "provider_failing", writes)
-            case "fail":
-                _fail(current, settlement.code or "failed", writes)
-            case _ as never:
-                assert_never(never)
-
-    def _release(
-        current: JobRow,
-        not_before: datetime,
-        writes: Writes,
-        reason: str = settlement.detail,
-        **changes: Any,
-    ) -> None:
-        move_job(
-            writes,
-            current,
-            Trigger.RELEASE,
-            at=now,
-            event_id=event_id,
-            reason=reason,
-            not_before=not_before,
-            wake_at=first_wake(now, not_before, current.deadline_at),
-            **changes,
-        )
-
-    def _fail(current: JobRow, code: str, writes: Writes) -> None:
-        message = _advice(code, settlement)
-        fail_job(
-            writes, current, code, message, at=now, event_id=event_id, detail=settlement.detail
-        )
-
+    settling = _Settling(
+        job=job,
+        settlement=settlement,
+        worker=worker,
+        only=only,
+        gate=gate,
+        now=worker.journal.now(),
+        event_id=worker.ids.new(),
+        retry_id=worker.ids.new(),
+    )
     # Most answers put the job back into the queue: its batch is named only when it has to be.
     shared = (*blog_keys([job]), *((gate.key,) if gate is not None else ()))
-    step = Step("settle_call", decide, (job_key(job.id), call_key), shared)
+    call_key = RowKey(ProviderCallRow, (job.id, job.attempt))
+    step = Step("settle_call", settling.decide, (job_key(job.id), call_key), shared)
     await record_moves(worker.journal, step)
     log.info(
         "call_settled",
@@ -176,6 +127,133 @@ async def settle_call(job: JobRow, settlement: Settlement, worker: Worker) -> No
         call=settlement.call.value,
         detail=settlement.detail,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Settling:
+    """The decision about one call, and about its job where that still runs."""
+
+    job: JobRow
+    settlement: Settlement
+    worker: Worker
+    only: frozenset[CallState]
+    gate: Gate | None
+    now: datetime
+    event_id: UUID
+    retry_id: UUID
+
+    def decide(self, look: Look, writes: Writes) -> None:
+        job, settlement = self.job, self.settlement
+        news = None
+        call = look.get(ProviderCallRow, job.id, job.attempt)
+        if call is not None:
+            if call.state not in self.only:
+                return
+            settled = call.changed(
+                state=settlement.call,
+                detail=settlement.detail,
+                settled_at=self.now,
+                due_at=None,
+            )
+            writes.update(settled, job.id, job.attempt)
+            if self.gate is not None and call.provider == job.provider:
+                news = KeyNews.hear(look, self.gate, settlement.says, call, now=self.now)
+                if settlement.code == "model_retired":
+                    news.retire(job, call, settlement.detail, writes)
+        current = look.get(JobRow, job.id)
+        runs = current is not None and current.state is State.RUNNING
+        if current is not None and runs and current.attempt == job.attempt:
+            self._move_on(current, call, news, look, writes)
+        if news is not None:
+            news.store(look, writes)
+
+    def _move_on(
+        self,
+        current: JobRow,
+        call: ProviderCallRow | None,
+        news: KeyNews | None,
+        look: Look,
+        writes: Writes,
+    ) -> None:
+        settlement, now = self.settlement, self.now
+        match settlement.job:
+            case "release" | "repeat" if blog_is_deleted(look, current):
+                # The blog's queued jobs were cancelled; in the queue it would be paid for.
+                move_job(
+                    writes,
+                    current,
+                    Trigger.CANCEL,
+                    at=now,
+                    event_id=self.event_id,
+                    reason="blog_deleted",
+                )
+            case "release" | "fail" if not blog_is_deleted(look, current) and (
+                instead := _instead(current, settlement, self.worker, now)
+            ):
+                reason, handed = instead
+                self._release(current, now, writes, reason, **handed)
+            case "release":
+                not_before, waits = _put_off(current, settlement, news, now)
+                self._release(current, not_before, writes, settlement.detail, **waits)
+            case "repeat" if current.lost_calls + 1 < MAX_REPEATS:
+                lost = current.lost_calls + 1
+                not_before = now + timedelta(seconds=REPEAT_BACKOFF.after(lost))
+                self._release(current, not_before, writes, settlement.detail, lost_calls=lost)
+            case "repeat":
+                self._fail(current, call, "provider_failing", writes)
+            case "by_policy" if self._asks_again(current, look):
+                # The one retry without a person: two moves, two events.
+                failed = self._fail(current, call, "outcome_unknown", writes)
+                note = _asked_again(current, call)
+                retry_job(
+                    writes,
+                    failed,
+                    at=now,
+                    event_id=self.retry_id,
+                    reason=OnUnknown.RETRY_ONCE,
+                    asked_again_at=now,
+                    warnings=[*current.warnings, note],
+                )
+            case "fail" | "by_policy":
+                self._fail(current, call, settlement.code or "failed", writes)
+            case _ as never:
+                assert_never(never)
+
+    def _release(
+        self, current: JobRow, not_before: datetime, writes: Writes, reason: str, **changes: Any
+    ) -> None:
+        move_job(
+            writes,
+            current,
+            Trigger.RELEASE,
+            at=self.now,
+            event_id=self.event_id,
+            reason=reason,
+            not_before=not_before,
+            wake_at=first_wake(self.now, not_before, current.deadline_at),
+            **changes,
+        )
+
+    def _asks_again(self, current: JobRow, look: Look) -> bool:
+        policy = self.worker.providers.on_unknown.of(current)
+        return (
+            policy is OnUnknown.RETRY_ONCE
+            and current.asked_again_at is None
+            and not blog_is_deleted(look, current)
+        )
+
+    def _fail(
+        self, current: JobRow, call: ProviderCallRow | None, code: str, writes: Writes
+    ) -> JobRow:
+        return fail_job(
+            writes,
+            current,
+            code,
+            _advice(code, self.settlement, current, call),
+            at=self.now,
+            event_id=self.event_id,
+            detail=self.settlement.detail,
+        )
 
 
 def _instead(
@@ -212,14 +290,31 @@ def _put_off(
     return not_before, {"waiting": waiting.value, "busy_since": job.busy_since or now}
 
 
-def _advice(code: str, settlement: Settlement) -> str:
+def _may_be_charged(job: JobRow, call: ProviderCallRow | None) -> str:
+    """What a lost answer may have cost, in words."""
+    if call is None or call.amount is None:
+        return f"an amount that nobody knows may have been charged by {job.provider}"
+    amount = f"${call.amount.normalize():f}"
+    return f"{amount} may have been charged by {call.provider} ({call.model})"
+
+
+def _asked_again(job: JobRow, call: ProviderCallRow | None) -> str:
+    return (
+        f"the answer of attempt {job.attempt} was lost and {_may_be_charged(job, call)};"
+        f" the provider was asked once more (on_unknown: {OnUnknown.RETRY_ONCE.value})"
+    )
+
+
+def _advice(code: str, settlement: Settlement, job: JobRow, call: ProviderCallRow | None) -> str:
     detail = settlement.detail
     match code:
         case "outcome_unknown":
+            again = " a third time" if job.asked_again_at is not None else " again"
             return (
-                "The provider was asked but its answer was lost: the picture may have been charged"
-                " and cannot be fetched. It was not asked again. Retry the job to pay for another"
-                " try."
+                f"The provider was asked but its answer was lost: {_may_be_charged(job, call)}, and"
+                f" the picture cannot be fetched. It was not asked{again}. `limner calls unknown`"
+                " tells what to look for at the provider, `limner calls resolve` records what was"
+                " found; retry the job to pay for another try."
             )
         case "moderated" if settlement.call is CallState.UNKNOWN:
             return (

@@ -152,6 +152,7 @@ def status_reply(
         final_job_id=job.final_job_id,
         batch_id=job.batch_id,
         strategy=asked_of(job).get("strategy"),
+        on_unknown=job.request.get("on_unknown"),
         decision=decision,
         created_at=job.created_at,
         queued_at=job.queued_at,

@@ -144,6 +144,7 @@ async def _of_any_draft(asked: _Asked) -> Accepted:
 
 def _new(asked: _Asked) -> JobRow:
     provider, warnings = chosen_provider(asked.request, asked.providers)
+    is_draft = asked.request.quality is Quality.DRAFT
     return new_job(
         asked.request,
         tenant=asked.tenant,
@@ -153,6 +154,9 @@ def _new(asked: _Asked) -> JobRow:
         provider=provider.name,
         warnings=warnings,
         fallback=chosen_fallback(asked.request, provider, asked.providers),
+        on_unknown=asked.providers.on_unknown.promised(
+            asked.request.on_unknown, provider, is_draft=is_draft
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from schemas.requests import (
     Approval,
     AspectRatio,
     FocalPoint,
+    OnUnknown,
     Quality,
     Role,
     Strategy,
@@ -122,6 +123,9 @@ class ImageGenerationJobStatus(BaseModel):
     batch_id: UUID | None = None
     strategy: Strategy | None = None
     """How a final is made of its draft."""
+    on_unknown: OnUnknown | None = None
+    """What is done where the answer of a paid call is lost; null where calls are free and simply
+    asked again."""
     decision: Decision | None = None
     """What was decided last about a completed draft."""
     created_at: datetime
@@ -215,14 +219,14 @@ class BatchStatusResponse(BaseModel):
     """Completed drafts that are about to get their finals."""
     waiting_for_approval: list[UUID]
     """Completed drafts about which a person is to decide."""
-    cost: Dollars
-    """US dollars charged so far, as far as prices are known."""
-    possible_cost: Dollars
-    """What lost or open calls may have cost besides."""
+    cost_confirmed: Exact
+    """US dollars that are known to be charged."""
+    cost_possible: Exact
+    """What lost or open calls may add to it, by the price list."""
     unknown_prices: int
-    """Calls that were, or may have been, charged at a price that is not known."""
+    """Calls that were, or may have been, charged at a price nobody knows; in neither sum."""
     estimated_cost: Dollars | None
-    """`cost` and what is owed at present prices; null where one of them is not known."""
+    """`cost_confirmed` and what is owed at present prices; null where one of them is not known."""
     estimated_time_remaining: int | None
     """Seconds; null once nothing is owed."""
     images: list[BatchImage]
@@ -345,10 +349,10 @@ class QualityCost(BaseModel):
     quality: Quality
     jobs: int
     """Jobs for which the provider was asked and may have charged."""
-    spent: Exact
+    cost_confirmed: Exact
     """US dollars that are known to be charged."""
-    possible: Exact
-    """US dollars that lost or open calls may have cost besides, by the price list."""
+    cost_possible: Exact
+    """US dollars that lost or open calls may add to it, by the price list."""
     unknown_prices: int
     """Calls that were, or may have been, charged at a price nobody knows; in neither sum."""
 
@@ -387,8 +391,8 @@ class BlogCostsResponse(BaseModel):
     """Completed drafts."""
     finals: int
     """Completed finals, with a draft or without."""
-    spent: Exact
-    possible: Exact
+    cost_confirmed: Exact
+    cost_possible: Exact
     unknown_prices: int
     by_quality: list[QualityCost]
     saving: DraftSaving | None

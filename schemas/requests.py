@@ -110,6 +110,17 @@ class Strategy(StrEnum):
     REGENERATE = "regenerate"
 
 
+class OnUnknown(StrEnum):
+    """What is done where a paid call's answer is lost, so that nobody knows whether it was charged.
+
+    `park` fails the job (`outcome_unknown`) and leaves the rest to a person; `retry_once` asks the
+    provider once more, which may be paid for twice, and parks the job when that is lost as well.
+    """
+
+    PARK = "park"
+    RETRY_ONCE = "retry_once"
+
+
 class ImageGenerationRequest(BaseModel):
     """The body of `POST /api/v1/images/generate-async`."""
 
@@ -153,6 +164,9 @@ class ImageGenerationRequest(BaseModel):
     what is not given here."""
     strategy: Strategy | None = None
     """How the final is made of its draft; the best that the provider has where it is not given."""
+    on_unknown: OnUnknown | None = None
+    """What is done where the answer of a paid call is lost; the service's setting where it is not
+    given (`retry_once` for drafts, `park` for finals)."""
 
 
 class Workflow(StrEnum):
@@ -187,6 +201,8 @@ class BatchImageGenerationRequest(BaseModel):
     """`automatic`: each completed draft gets its final. `required`: when it is promoted."""
     strategy: Strategy | None = None
     """How finals are made of their drafts; the best that the provider has where it is not given."""
+    on_unknown: OnUnknown | None = None
+    """Of all images that say nothing of it themselves, drafts and finals."""
 
 
 class PromotionRequest(BaseModel):
@@ -203,6 +219,9 @@ class PromotionRequest(BaseModel):
         None
     )
     aspect_ratio: AspectRatio | None = None
+    on_unknown: OnUnknown | None = None
+    """What is done where the answer of the final's paid call is lost; what the draft's batch asked
+    for, else the service's setting, where it is not given."""
 
 
 class RejectionRequest(BaseModel):

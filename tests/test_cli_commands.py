@@ -191,7 +191,7 @@ def test_a_blog_tells_what_its_places_show_and_what_they_cost(service: Service) 
         "spent: $0.002",
         "draft: $0.002 (1 job)",
     ]
-    assert json.loads(done_well(ask(service, *costs, "--json")))["spent"] == "0.002"
+    assert json.loads(done_well(ask(service, *costs, "--json")))["cost_confirmed"] == "0.002"
     absent = ask(service, "blogs", "costs", "unheard-of")
     assert (absent.returncode, absent.stdout) == (1, "")
     assert ask(service, "blogs", "show", "a/b").returncode == 2

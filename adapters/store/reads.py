@@ -549,11 +549,13 @@ def recent_spans_by_provider(
     ]
 
 
-def overdue_calls(session: Session, now: datetime, limit: int) -> Sequence[ProviderCall]:
+def overdue_calls(
+    session: Session, state: CallState, now: datetime, limit: int
+) -> Sequence[ProviderCall]:
     """Open calls whose `due_at` has come, whatever their job's state. All tenants: the sweep's."""
     return session.exec(
         select(ProviderCall)
-        .where(col(ProviderCall.due_at) <= now)
+        .where(col(ProviderCall.due_at) <= now, ProviderCall.state == state)
         .order_by(col(ProviderCall.due_at))
         .limit(limit)
     ).all()

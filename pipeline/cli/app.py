@@ -52,6 +52,13 @@ Server = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+OnUnknown = Annotated[
+    str | None,
+    typer.Option(
+        help="park or retry_once, where the answer of a paid call is lost"
+        " [retry_once for drafts, park for finals]."
+    ),
+]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a job.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a batch.")]
 BlogId = Annotated[str, typer.Argument(metavar="BLOG", help="The blog_id of the requests.")]
@@ -145,6 +152,7 @@ def submit(
             " [the best there is]."
         ),
     ] = None,
+    on_unknown: OnUnknown = None,
     provider: Annotated[
         str | None, typer.Option(help="Who paints [the service's default].")
     ] = None,
@@ -184,6 +192,7 @@ def submit(
         "caption": caption,
         "draft_job_id": draft_job_id,
         "strategy": strategy,
+        "on_unknown": on_unknown,
         "provider": provider,
         "fallback": fallback or None,
         "not_before": not_before,
@@ -262,6 +271,7 @@ def promote(
     strategy: Annotated[
         str | None, typer.Option(help="image_to_image, upscale or regenerate [the best there is].")
     ] = None,
+    on_unknown: OnUnknown = None,
     as_json: AsJson = False,
     server: Server = None,
     home: Home = None,
@@ -270,7 +280,7 @@ def promote(
     from pipeline.cli.jobs import run_promote
     from pipeline.cli.reach import speak
 
-    wishes = {"quality": quality, "strategy": strategy}
+    wishes = {"quality": quality, "strategy": strategy, "on_unknown": on_unknown}
     command = partial(run_promote, job_id=job_id, wishes=wishes)
     speak(command, server=server, home=home, as_json=as_json)
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from rich.table import Table
 
-from pipeline.cli.output import Output, clean, counted, facts
+from pipeline.cli.output import Output, clean, counted, dollars, facts
 from pipeline.cli.reach import Place
 from pipeline.cli.start import WrongUsage
 from schemas.replies import BatchStatusResponse, ImageJobStatusResponse
@@ -79,7 +79,7 @@ def _show(out: Output, batch: BatchStatusResponse) -> None:
 def _facts(batch: BatchStatusResponse) -> list[tuple[str, object]]:
     counts = ", ".join(f"{number} {state}" for state, number in batch.counts.items() if number)
     owed = f"{counted(batch.jobs_owed, 'job')}, {counted(batch.promotions_owed, 'promotion')}"
-    estimate = batch.estimated_cost
+    expected = batch.estimated_cost if batch.estimated_cost != batch.cost_confirmed else None
     return [
         ("batch", batch.batch_id),
         ("status", batch.status),
@@ -88,10 +88,10 @@ def _facts(batch: BatchStatusResponse) -> list[tuple[str, object]]:
         ("jobs", counts),
         ("owed", owed if batch.completed_at is None else None),
         ("waiting for approval", len(batch.waiting_for_approval) or None),
-        ("cost", f"${batch.cost}"),
-        ("possible besides", f"${batch.possible_cost}" if batch.possible_cost else None),
+        ("cost", dollars(batch.cost_confirmed)),
+        ("possible besides", dollars(batch.cost_possible) if batch.cost_possible else None),
         ("unknown prices", batch.unknown_prices or None),
-        ("expected cost", f"${estimate}" if estimate not in (None, batch.cost) else None),
+        ("expected cost", dollars(expected) if expected else None),
     ]
 
 

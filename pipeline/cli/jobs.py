@@ -135,6 +135,7 @@ def _facts(job: ImageJobStatusResponse) -> list[tuple[str, object]]:
         ("draft", job.draft_job_id),
         ("final", job.final_job_id),
         ("strategy", job.strategy),
+        ("on unknown", job.on_unknown),
         ("fidelity", _fidelity(result.fidelity) if result and result.fidelity else None),
         ("attempt", job.attempt if job.attempt > 1 else None),
         ("requested", _time(job.created_at)),

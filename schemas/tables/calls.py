@@ -41,6 +41,8 @@ class ProviderCallRow(Row):
     due_at: datetime | None = None
     created_at: datetime
     settled_at: datetime | None = None
+    # When a person said what became of a call whose outcome was unknown.
+    resolved_at: datetime | None = None
 
 
 _OPEN = ", ".join(f"'{state.value}'" for state in sorted(OPEN_CALLS))
@@ -53,4 +55,7 @@ class ProviderCall(ProviderCallRow, table=True):
             f"(due_at IS NOT NULL) = (state IN ({_OPEN}))", name="call_open_or_settled"
         ),
         partial_index("provider_calls_due", "due_at", where="due_at IS NOT NULL"),
+        partial_index("provider_calls_unknown", "tenant", "job_id", where="state = 'unknown'"),
+        # Calls lie in the order of their time, so that a summary of each range of pages will do.
+        sa.Index("provider_calls_by_day", "created_at", postgresql_using="brin"),
     )

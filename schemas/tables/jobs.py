@@ -52,6 +52,8 @@ class JobRow(Row):
     resumes: int = 0
     # How often in a row a free provider's answer was lost.
     lost_calls: int = 0
+    # When its policy bought another try after a lost answer; it does so once in the job's life.
+    asked_again_at: datetime | None = None
     wake_at: datetime | None = None
     lease_until: datetime | None = None
     lease_token: str | None = None

@@ -131,7 +131,7 @@ async def test_pattern_2_a_batch_of_drafts_gets_its_finals_by_itself(painting: H
     done = await ended(painting, batch["batch_id"])
     assert (done["status"], done["version"], done["jobs_owed"]) == ("completed", 2, 0)
     assert done["counts"] | {"completed": 4} == done["counts"]
-    assert done["cost"] == pytest.approx(2 * 0.002 + 2 * 0.006)
+    assert done["cost_confirmed"] == "0.016"
     assert [one["draft"]["job_id"] for one in done["images"]] == batch["job_ids"]
     for number, image in enumerate(done["images"], 1):
         assert (image["decision"], image["final"]["status"]) == ("approved", "completed")

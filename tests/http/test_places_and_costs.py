@@ -158,12 +158,14 @@ async def test_costs_tell_what_drafting_first_has_saved_by_the_ledger(here: Here
         for _ in range(3)
     ]
     before = await told(here, "/api/v1/blogs/saved/costs")
-    assert (before["spent"], before["saving"]) == ("0.006", None)
+    assert (before["cost_confirmed"], before["saving"]) == ("0.006", None)
     await here.completed(await here.submit(quality="high", draft_job_id=drafts[0]))
     await here.completed(await here.submit(quality="ultra", blog_id="saved"))
     costs = await told(here, "/api/v1/blogs/saved/costs")
-    assert (costs["drafts"], costs["finals"], costs["spent"]) == (3, 2, "0.02")
-    assert [(one["quality"], one["jobs"], one["spent"]) for one in costs["by_quality"]] == [
+    assert (costs["drafts"], costs["finals"], costs["cost_confirmed"]) == (3, 2, "0.02")
+    assert [
+        (one["quality"], one["jobs"], one["cost_confirmed"]) for one in costs["by_quality"]
+    ] == [
         ("draft", 3, "0.006"),
         ("high", 1, "0.006"),
         ("ultra", 1, "0.008"),

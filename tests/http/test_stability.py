@@ -123,7 +123,7 @@ async def test_a_filtered_picture_is_not_shown_and_its_cost_is_possible(
         pictures = here.limner.settings.home / "pictures"
         assert [path for path in pictures.rglob("*") if path.is_file()] == []
         costs = (await here.http.get("/api/v1/blogs/post/costs")).json()
-        assert (costs["spent"], costs["possible"]) == ("0", "0.025")
+        assert (costs["cost_confirmed"], costs["cost_possible"]) == ("0", "0.025")
 
 
 async def test_a_refusal_is_not_charged_and_says_so(

@@ -193,7 +193,7 @@ async def test_a_batch_is_completed_when_its_finals_are_and_not_before(world: Wo
     events = [await drafted(world, job_id) for job_id in reply.job_ids]
     shown = await status(world, reply.batch_id)
     assert (shown.status, shown.jobs_owed, shown.promotions_owed) == (BatchStatus.RUNNING, 0, 2)
-    assert (shown.cost, shown.estimated_cost) == (2 * COST, 4 * COST)
+    assert (shown.cost_confirmed, shown.estimated_cost) == (2 * COST, 4 * COST)
     for event in events:
         await handle(world, event)
     assert await told(world, reply.batch_id) == ["created"]
@@ -214,7 +214,11 @@ async def test_a_batch_is_completed_when_its_finals_are_and_not_before(world: Wo
     }
     shown = await status(world, reply.batch_id)
     assert (shown.status, shown.estimated_time_remaining) == (BatchStatus.COMPLETED, None)
-    assert (shown.cost, shown.estimated_cost, shown.unknown_prices) == (4 * COST, 4 * COST, 0)
+    assert (shown.cost_confirmed, shown.estimated_cost, shown.unknown_prices) == (
+        4 * COST,
+        4 * COST,
+        0,
+    )
     assert shown.counts[State.COMPLETED] == 4
     assert [one.final.job_id for one in shown.images if one.final] == finals
     assert [one.draft.job_id for one in shown.images if one.draft] == reply.job_ids
@@ -226,7 +230,7 @@ async def test_a_lost_answer_and_a_call_under_way_may_have_cost_something(world:
     world.provider.script.append(raises(OutcomeUnknown("reset")))
     await world.deliver(lost)
     shown = await status(world, reply.batch_id)
-    assert (shown.cost, shown.possible_cost, shown.unknown_prices) == (0, COST, 0)
+    assert (shown.cost_confirmed, shown.cost_possible, shown.unknown_prices) == (0, COST, 0)
     asked, answer = asyncio.Event(), asyncio.Event()
 
     async def slowly(request: PaintRequest) -> Painting:
@@ -237,11 +241,11 @@ async def test_a_lost_answer_and_a_call_under_way_may_have_cost_something(world:
     world.provider.script.append(slowly)
     task = asyncio.create_task(world.deliver(running))
     await asked.wait()
-    assert (await status(world, reply.batch_id)).possible_cost == 2 * COST
+    assert (await status(world, reply.batch_id)).cost_possible == 2 * COST
     answer.set()
     await task
     shown = await status(world, reply.batch_id)
-    assert (shown.cost, shown.possible_cost) == (COST, COST)
+    assert (shown.cost_confirmed, shown.cost_possible) == (COST, COST)
 
 
 async def test_a_failed_draft_owes_nothing_and_its_retry_reopens_the_batch(world: World) -> None:

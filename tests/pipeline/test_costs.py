@@ -42,13 +42,13 @@ async def test_an_unknown_price_is_counted_and_makes_the_saving_unknown(world: W
     draft = await made(world)
     await made(world, blog_id=None, quality="high", draft_job_id=str(draft))
     known = await costs(world)
-    assert known.spent == 2 * COST
+    assert known.cost_confirmed == 2 * COST
     assert known.saving is not None
     assert (known.saving.tries, known.saving.share) == (1, Decimal(-1))
     world.provider.script.append(priceless)
     await made(world)
     found = await costs(world)
-    assert (found.spent, found.unknown_prices, found.drafts) == (2 * COST, 1, 2)
+    assert (found.cost_confirmed, found.unknown_prices, found.drafts) == (2 * COST, 1, 2)
     assert found.saving is None
 
 
@@ -60,19 +60,19 @@ async def test_a_refusal_costs_nothing_and_a_lost_answer_may_have(world: World) 
     await made(world)
     lost = await made(world)
     found = await costs(world)
-    assert (found.spent, found.possible, found.drafts) == (Decimal(0), COST, 0)
+    assert (found.cost_confirmed, found.cost_possible, found.drafts) == (Decimal(0), COST, 0)
     assert [one.jobs for one in found.by_quality] == [1]
     await retry(lost, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs)
     await world.deliver(lost, 2)
     found = await costs(world)
-    assert (found.spent, found.possible, found.drafts) == (COST, COST, 1)
+    assert (found.cost_confirmed, found.cost_possible, found.drafts) == (COST, COST, 1)
 
 
 async def test_only_the_blogs_own_jobs_count(world: World) -> None:
     await made(world)
     await made(world, blog_id="another")
     await made(world, blog_id=None)
-    assert (await costs(world)).spent == COST
+    assert (await costs(world)).cost_confirmed == COST
     with pytest.raises(NoSuchBlog):
         await blog_costs("post", tenant="another", journal=world.journal)
     with pytest.raises(NoSuchBlog):

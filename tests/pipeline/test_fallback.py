@@ -99,7 +99,9 @@ async def _misbehave(url: str, told: M, quality: str) -> None:
             provider_of(double.url, seconds=seconds, **settings) as stability,
             world_on(url, others=[stability]) as world,
         ):
-            job_id = await world.submit(provider="stability_ai", fallback=["paid"], quality=quality)
+            job_id = await world.submit(
+                provider="stability_ai", fallback=["paid"], quality=quality, on_unknown="park"
+            )
             await world.deliver(job_id)
             job = await world.job(job_id)
             call = await world.call(job_id)
