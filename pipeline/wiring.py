@@ -9,9 +9,9 @@ from functools import partial
 
 import structlog
 
+from adapters.delivery import Subscription
 from adapters.errors import Unavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints, guarded
-from adapters.local.bus import Subscription
 from adapters.local.connect import LocalWorld
 from adapters.local.processes import WorkerProcesses
 from adapters.pictures.worker import PillowPictures

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.delivery import Quarantine, Subscription
 from adapters.local.blobs import DiskBlobStore
-from adapters.local.bus import LocalEventBus, Quarantine, Subscription
+from adapters.local.bus import LocalEventBus
 from adapters.local.clock import SystemClock
 from adapters.local.ids import RandomIds, SystemEntropy
 from adapters.local.queue import LocalTaskQueue

@@ -11,8 +11,9 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
+from adapters.delivery import Subscription
 from adapters.errors import BusUnavailable, StoreUnavailable
-from adapters.local.bus import LocalEventBus, Subscription
+from adapters.local.bus import LocalEventBus
 from adapters.local.ids import RandomIds
 from adapters.ports import Backoff
 from schemas.events import CloudEvent

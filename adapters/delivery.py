@@ -1,0 +1,105 @@
+"""Deliver one event to one subscriber: tried again, put aside when it can never be digested.
+
+Without it every bus would count failures in its own way, and a poisoned event would come for ever.
+"""
+
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from adapters.errors import Unavailable
+from adapters.ports import Backoff, Clock, EventHandler, Ids
+from schemas.events import CloudEvent
+
+log = structlog.get_logger()
+
+MOST_ERROR_CHARACTERS = 2000
+
+# (subscriber, event, failures, error); durable when it returns.
+Quarantine = Callable[[str, CloudEvent, int, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Who wants which types. *handler* returns when the event's effect is durable."""
+
+    name: str
+    types: frozenset[str]
+    handler: EventHandler
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often and how fast an event is tried again."""
+
+    clock: Clock
+    ids: Ids
+    backoff: Backoff = Backoff()
+    deterministic_failures: int = 5
+
+    async def wait(self, tries: int) -> None:
+        await self.clock.sleep(self.ids.jitter(self.backoff.after(tries)))
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One event on its way to one subscriber. Only deterministic failures are counted."""
+
+    subscription: Subscription
+    event: CloudEvent
+    quarantine: Quarantine
+    deterministic_failures: int
+    failures: int = 0
+    _error: str = field(default="")
+
+    async def attempt(self) -> bool:
+        """Try once; True when the event was handled or put aside, False when it is to come again.
+
+        Raises `Unavailable`, which never counts, and whatever the quarantine itself raises.
+        """
+        try:
+            if self.failures < self.deterministic_failures:
+                await self.subscription.handler(self.event)
+                return True
+        except Unavailable as error:
+            self._log_failed(error)
+            raise
+        except Exception as error:
+            self.failures += 1
+            self._error = _text_of(error)
+            self._log_failed(error)
+            return False
+        try:
+            await self.quarantine(self.subscription.name, self.event, self.failures, self._error)
+        except Exception as error:
+            self._log_failed(error)
+            raise
+        self._log_quarantined()
+        return True
+
+    def _log_failed(self, error: Exception) -> None:
+        log.warning(
+            "subscriber_failed",
+            subscriber=self.subscription.name,
+            event_id=str(self.event.id),
+            event_type=self.event.type,
+            failures=self.failures,
+            error=type(error).__name__,
+            exc_info=not isinstance(error, Unavailable) and error,
+        )
+
+    def _log_quarantined(self) -> None:
+        log.error(
+            "event_quarantined",
+            subscriber=self.subscription.name,
+            event_id=str(self.event.id),
+            event_type=self.event.type,
+            failures=self.failures,
+            error=self._error,
+        )
+
+
+def _text_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()[:MOST_ERROR_CHARACTERS]
