@@ -6,6 +6,8 @@ Without it every bus would count failures in its own way, and a poisoned event w
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
 
 import structlog
 
@@ -99,6 +101,78 @@ class Delivery:
             failures=self.failures,
             error=self._error,
         )
+
+
+class Verdict(Enum):
+    """What became of one delivery."""
+
+    DONE = "done"
+    # The bus delivers it again, later.
+    AGAIN = "again"
+    # It is no event, and never will be one.
+    REFUSED = "refused"
+
+
+class Consumer:
+    """Takes the messages of a durable bus for one subscriber, and says what became of each.
+
+    An event that fails deterministically is tried again on the spot, and then put aside: the
+    bus's own count of deliveries also counts those that an unreachable database sent back.
+    """
+
+    def __init__(
+        self, subscription: Subscription, *, quarantine: Quarantine, patience: Patience
+    ) -> None:
+        self.subscription = subscription
+        self.refused = 0
+        self._quarantine = quarantine
+        self._patience = patience
+
+    async def take(self, message: bytes) -> Verdict:
+        """Handle *message*, a CloudEvent as JSON. DONE only when its effect is durable."""
+        event = self._read(message)
+        if event is None:
+            return Verdict.REFUSED
+        if event.type not in self.subscription.types:
+            return Verdict.DONE
+        limit = self._patience.deterministic_failures
+        delivery = Delivery(self.subscription, event, self._quarantine, limit)
+        try:
+            while not await delivery.attempt():
+                await self._patience.wait(delivery.failures)
+        except Exception:  # the delivery has told of it
+            return Verdict.AGAIN
+        return Verdict.DONE
+
+    def refuse(self, reason: str) -> None:
+        """Count what came in the place of an event."""
+        self.refused += 1
+        log.warning(
+            "message_refused",
+            subscriber=self.subscription.name,
+            reason=reason,
+            refused_so_far=self.refused,
+        )
+
+    def _read(self, message: bytes) -> CloudEvent | None:
+        try:
+            event = CloudEvent.model_validate_json(message)
+            whole = event.seq > 0 and not _has_nul(event.model_dump())
+        except ValueError:
+            whole = False
+        if not whole:
+            self.refuse("it is no CloudEvent of ours")
+            return None
+        return event
+
+
+def _has_nul(value: Any) -> bool:
+    """Whether a text in *value* holds NUL, which no database stores."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(one) for pair in value.items() for one in pair)
+    return isinstance(value, list) and any(_has_nul(one) for one in value)
 
 
 def _text_of(error: BaseException) -> str:

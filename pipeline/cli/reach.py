@@ -220,8 +220,8 @@ class _HoldingWorld:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._world, name)
 
-    def open_queue(self, handler: Any) -> "_HoldingQueue":
-        return _HoldingQueue(self._world.open_queue(handler))
+    def open_queue(self, *arguments: Any) -> "_HoldingQueue":
+        return _HoldingQueue(self._world.open_queue(*arguments))
 
 
 class _HoldingQueue:

@@ -5,13 +5,13 @@ A server is told of it by its setting `connect`.
 
 import io
 from decimal import Decimal
-from pathlib import Path
 
 from PIL import Image
 
-from adapters.local.connect import LocalSettings, LocalWorld
+from adapters.local.connect import LocalWorld
 from adapters.ports import PaintedPicture, Painting, PaintRequest, Processes
 from adapters.providers.sketch.provider import SketchSettings
+from adapters.world import Sections
 from schemas.prices import DOCUMENT_1_3_4, Price
 from schemas.requests import AspectRatio, Strategy
 from tests.fakes.blobs import MemoryBlobs, OneFile
@@ -54,5 +54,5 @@ class InstantWorld(LocalWorld):
         return InstantPainter()
 
 
-def connect(home: Path, settings: LocalSettings) -> InstantWorld:
-    return InstantWorld(home, settings)
+def connect(settings: Sections) -> InstantWorld:
+    return InstantWorld(settings.home, settings.local)
