@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -18,6 +19,7 @@ from schemas.events import CloudEvent
 log = structlog.get_logger()
 
 MOST_ERROR_CHARACTERS = 2000
+MOST_FAILING = 1_000
 
 # (subscriber, event, failures, error); durable when it returns.
 Quarantine = Callable[[str, CloudEvent, int, str], Awaitable[None]]
@@ -125,6 +127,8 @@ class Consumer:
     ) -> None:
         self.subscription = subscription
         self.refused = 0
+        # Events that failed and come again, so that their count outlasts an unreachable database.
+        self._failing: dict[UUID, Delivery] = {}
         self._quarantine = quarantine
         self._patience = patience
 
@@ -136,11 +140,15 @@ class Consumer:
         if event.type not in self.subscription.types:
             return Verdict.DONE
         limit = self._patience.deterministic_failures
-        delivery = Delivery(self.subscription, event, self._quarantine, limit)
+        delivery = self._failing.pop(event.id, None) or Delivery(
+            self.subscription, event, self._quarantine, limit
+        )
         try:
             while not await delivery.attempt():
                 await self._patience.wait(delivery.failures)
         except Exception:  # the delivery has told of it
+            if delivery.failures and len(self._failing) < MOST_FAILING:
+                self._failing[event.id] = delivery
             return Verdict.AGAIN
         return Verdict.DONE
 
@@ -157,7 +165,7 @@ class Consumer:
     def _read(self, message: bytes) -> CloudEvent | None:
         try:
             event = CloudEvent.model_validate_json(message)
-            whole = event.seq > 0 and not _has_nul(event.model_dump())
+            whole = event.seq >= 0 and not _has_nul(event.model_dump())
         except ValueError:
             whole = False
         if not whole:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import GCSStore
 
 from adapters.errors import BlobStoreUnavailable, KeyTaken, NoSuchObject
@@ -121,10 +121,10 @@ class CloudBlobStore:
 
         try:
             return await asyncio.wrap_future(self._threads.submit(call))
-        except NotFoundError as exc:
+        except FileNotFoundError as exc:
             raise NoSuchObject(key) from exc
         except (AlreadyExistsError, PreconditionError) as exc:
             raise KeyTaken(key) from exc
-        except BaseError as exc:
+        except (BaseError, OSError) as exc:
             # Its text goes on for pages; the first line says what happened.
             raise BlobStoreUnavailable(str(exc).partition("\n")[0]) from exc
