@@ -73,6 +73,8 @@ class CloudBlobStore:
         except KeyTaken:
             if await self.get(key) != data:
                 raise
+        except NoSuchObject as exc:
+            raise BlobStoreUnavailable(f"there is no bucket {self._bucket}") from exc
         return StoredObject(key, len(data), sha256, content_type)
 
     async def get(self, key: str) -> bytes:

@@ -1,4 +1,4 @@
-"""A double of Cloud Storage's XML API: one bucket over HTTP, with preconditions and V4 signatures.
+"""A double of Cloud Storage's XML API: buckets over HTTP, with preconditions and V4 signatures.
 
 fake-gcs-server is no help: it refuses the unsigned uploads of obstore ("invalid uploadType") and
 checks no signature.
@@ -26,12 +26,16 @@ SIGNATURE = "X-Goog-Signature"
 SERVICE = "storage.googleapis.com"
 
 
-class CloudStorage:
-    """The bucket *bucket*, its objects by key. `down` answers every request with 503."""
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
 
-    def __init__(self, bucket: str = "pictures") -> None:
-        self.bucket = bucket
-        self.objects: dict[str, tuple[bytes, str]] = {}
+
+class CloudStorage:
+    """Objects by bucket and key, with their MIME types. `down` answers all with 503."""
+
+    def __init__(self, *buckets: str) -> None:
+        self.buckets: dict[str, dict[str, tuple[bytes, str]]] = {one: {} for one in buckets}
         self.down = False
         self.signed_reads = 0
         self._lock = threading.Lock()
@@ -59,14 +63,11 @@ class CloudStorage:
 
             def log_message(self, *_: object) -> None: ...
 
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 128
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._handler = Handler
 
     def __enter__(self) -> Self:
+        self._server = _Server(("127.0.0.1", 0), self._handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self
 
@@ -112,34 +113,10 @@ class CloudStorage:
             self.signed_reads += 1
         elif "authorization" not in {name.lower() for name in headers}:
             return 401, b"<Code>AuthenticationRequired</Code>", {}
-        if bucket != self.bucket:
+        if bucket not in self.buckets:
             return 404, b"<Code>NoSuchBucket</Code>", {}
         with self._lock:
-            return self._object(method, key, headers, body)
-
-    def _object(
-        self, method: str, key: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, bytes, dict[str, str]]:
-        found = self.objects.get(key)
-        if method == "PUT":
-            if found is not None and headers.get("x-goog-if-generation-match") == "0":
-                return 412, b"<Code>PreconditionFailed</Code>", {}
-            kind = headers.get("Content-Type") or "application/octet-stream"
-            self.objects[key] = (body, kind)
-            return 200, b"", {"ETag": _etag(body)}
-        if found is None:
-            return 404, b"<Code>NoSuchKey</Code>", {}
-        if method == "DELETE":
-            del self.objects[key]
-            return 204, b"", {}
-        data, kind = found
-        about = {
-            "ETag": _etag(data),
-            "Content-Type": kind,
-            "Last-Modified": datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"),
-            "x-goog-generation": "1",
-        }
-        return 200, data, about
+            return _object(self.buckets[bucket], method, key, headers, body)
 
     def _is_signed(self, method: str, path: str, query: dict[str, str]) -> bool:
         """https://cloud.google.com/storage/docs/authentication/signatures"""
@@ -173,6 +150,35 @@ class CloudStorage:
         except InvalidSignature:
             return False
         return True
+
+
+def _object(
+    objects: dict[str, tuple[bytes, str]],
+    method: str,
+    key: str,
+    headers: Mapping[str, str],
+    body: bytes,
+) -> tuple[int, bytes, dict[str, str]]:
+    found = objects.get(key)
+    if method == "PUT":
+        if found is not None and headers.get("x-goog-if-generation-match") == "0":
+            return 412, b"<Code>PreconditionFailed</Code>", {}
+        kind = headers.get("Content-Type") or "application/octet-stream"
+        objects[key] = (body, kind)
+        return 200, b"", {"ETag": _etag(body)}
+    if found is None:
+        return 404, b"<Code>NoSuchKey</Code>", {}
+    if method == "DELETE":
+        del objects[key]
+        return 204, b"", {}
+    data, kind = found
+    about = {
+        "ETag": _etag(data),
+        "Content-Type": kind,
+        "Last-Modified": datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"),
+        "x-goog-generation": "1",
+    }
+    return 200, data, about
 
 
 def _etag(data: bytes) -> str:
