@@ -2,14 +2,19 @@
 a draft gets its final, and a program that is killed goes on where it was.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
+from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import httpx2
 import pytest
+from sqlalchemy.engine import make_url
 
+from adapters.store.database import migrate
 from pipeline.subscribers import SUBSCRIBERS
 from tests.fakes.google.cloud import Cloud
 from tests.service import GENERATE, JOBS, Service
@@ -21,6 +26,8 @@ TIMES = {
     "times__lease_seconds": "10",
     "times__dispatch_deadline_seconds": "15",
     "times__sweep_interval_seconds": "0.5",
+    # Long enough that a kill finds work under way.
+    "sketch__delay_seconds": "0.3",
 }
 
 
@@ -46,82 +53,105 @@ class Profile:
     def until(self, condition: Callable[[], bool], what: str) -> None:
         self.service.until(condition, what)
 
+    def jobs_of(self, blog_id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.json("GET", JOBS, params={"blog_id": blog_id})["jobs"]
+        return found
+
     def place(self, blog_id: str) -> dict[str, Any]:
         """What stands in the only place of a post."""
         slots = self.json("GET", f"/api/v1/blogs/{blog_id}/images")["images"]
         return slots[0] if slots else {}
 
 
-@pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with Cloud(tmp_path_factory.mktemp("cloud")) as running:
-        yield running
-
-
-@pytest.fixture(params=["embedded", "google"])
-def profile(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Profile]:
+@pytest.fixture(scope="module", params=["embedded", "google"])
+def profile(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Profile]:
+    """Started once for all of its tests: in the cloud it is three processes and an emulator."""
+    folder = tmp_path_factory.mktemp(request.param)
     with ExitStack() as stack:
         if request.param == "embedded":
-            profile = Profile(stack.enter_context(Service(tmp_path / "home", **TIMES)), None)
-        else:
-            cloud: Cloud = request.getfixturevalue("cloud")
-            settings = cloud.settings(request.getfixturevalue("postgres_url"), **TIMES)
-            for one in SUBSCRIBERS:
-                cloud.subscribe(one.name)
-            service = stack.enter_context(Service(tmp_path / "home", **settings))
-            cloud.service = service.address
-            for one in SUBSCRIBERS:
-                home = tmp_path / one.name
-                stack.enter_context(Service(home, subscriber=one.name, **settings))
-            profile = Profile(service, cloud)
-        yield profile
+            yield Profile(stack.enter_context(Service(folder / "home", **TIMES)), None)
+            return
+        database_url: str = request.getfixturevalue("own_postgres_url")
+        cloud = stack.enter_context(Cloud(folder))
+        settings = cloud.settings(database_url, **TIMES)
+        service = stack.enter_context(Service(folder / "home", **settings))
+        cloud.service = service.address
+        for one in SUBSCRIBERS:
+            cloud.subscribe(one.name)
+            stack.enter_context(Service(folder / one.name, subscriber=one.name, **settings))
+        yield Profile(service, cloud)
 
 
-def test_a_picture_that_was_asked_for_stands_in_its_post(profile: Profile) -> None:
-    request = {"prompt": "a lighthouse", "quality": "standard", "blog_id": "post", "role": "hero"}
+@pytest.fixture(scope="module")
+def own_postgres_url(postgres_server: str) -> str:
+    name = f"limner_{uuid4().hex}"
+
+    async def make() -> str:
+        connection = await asyncpg.connect(postgres_server)
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+        parts = make_url(postgres_server).set(database=name, drivername="postgresql")
+        url = parts.render_as_string(hide_password=False)
+        await migrate(url)
+        return url
+
+    return asyncio.run(make())
+
+
+@pytest.fixture
+def post() -> str:
+    """A post of the test's own."""
+    return f"post-{uuid4().hex[:8]}"
+
+
+def test_a_picture_that_was_asked_for_stands_in_its_post(profile: Profile, post: str) -> None:
+    request = {"prompt": "a lighthouse", "quality": "standard", "blog_id": post, "role": "hero"}
     job_id = profile.json("POST", GENERATE, json=request)["job_id"]
-    profile.until(lambda: bool(profile.place("post").get("image_id")), "linked")
+    profile.until(lambda: bool(profile.place(post).get("image_id")), "linked")
     status = profile.json("GET", f"{JOBS}/{job_id}")
     assert status["status"] == "completed"
     image = status["result"]["images"][0]
-    assert profile.place("post")["image_id"] == image["image_id"]
-    picture = httpx2.get(image["url"], follow_redirects=True)
+    assert profile.place(post)["image_id"] == image["image_id"]
+    picture = httpx2.get(image["url"], follow_redirects=True)  # a browser has no key
     assert picture.status_code == 200
     assert picture.headers["content-type"] == image["content_type"]
-    assert len(picture.content) == image["size_bytes"]
+    assert sha256(picture.content).hexdigest() == image["sha256"]
 
 
-def test_a_draft_gets_its_final_by_itself_and_the_final_takes_its_place(profile: Profile) -> None:
+def test_a_draft_gets_its_final_by_itself_and_the_final_takes_its_place(
+    profile: Profile, post: str
+) -> None:
     request = {
         "images": [{"prompt": "a lighthouse", "quality": "draft", "role": "hero"}],
-        "blog_id": "post",
+        "blog_id": post,
         "workflow": "draft_then_final",
     }
     (draft_id,) = profile.json("POST", BATCH, json=request)["job_ids"]
-    profile.until(lambda: profile.place("post").get("image_id") is not None, "the final stands")
+    profile.until(lambda: profile.place(post).get("image_id") is not None, "the final stands")
     draft = profile.json("GET", f"{JOBS}/{draft_id}")
     final = profile.json("GET", f"{JOBS}/{draft['final_job_id']}")
     assert (final["status"], final["draft_job_id"]) == ("completed", draft_id)
-    place = profile.place("post")
+    place = profile.place(post)
     assert place["job_id"] == final["job_id"]
     assert [one["job_id"] for one in place["candidates"]] == [final["job_id"], draft_id]
 
 
-def test_a_killed_program_goes_on_where_it_was(profile: Profile) -> None:
-    request = {"prompt": "a lighthouse", "quality": "draft"}
-    posts = [f"post-{number}" for number in range(4)]
-    for post in posts:
-        profile.json("POST", GENERATE, json=request | {"blog_id": post, "role": "hero"})
-    jobs = profile.json("GET", JOBS)["jobs"]
-    assert len(jobs) == 4
-    assert any(one["status"] != "completed" for one in jobs), "nothing is left to be gone on with"
+def test_a_killed_program_goes_on_where_it_was(profile: Profile, post: str) -> None:
+    request = {"prompt": "a lighthouse", "quality": "draft", "blog_id": post}
+    for _ in range(4):
+        profile.json("POST", GENERATE, json=request)
+    before = profile.jobs_of(post)
     profile.service.kill()
+    assert any(one["status"] != "completed" for one in before), "nothing is left to go on with"
     profile.start()
-    profile.until(lambda: all(_previewed(profile, post) for post in posts), "all linked")
-    for one in profile.json("GET", JOBS)["jobs"]:
-        assert (one["status"], one["retry_count"]) == ("completed", 0)
 
+    def all_shown() -> bool:
+        places = profile.json("GET", f"/api/v1/blogs/{post}/images")["images"]
+        return len(places) == 4 and all(one["preview"] for one in places)
 
-def _previewed(profile: Profile, post: str) -> bool:
-    preview = profile.place(post).get("preview")
-    return preview is not None and preview["image_id"] is not None
+    profile.until(all_shown, "all are linked")
+    jobs = profile.jobs_of(post)
+    assert {one["job_id"] for one in jobs} == {one["job_id"] for one in before}
+    assert {(one["status"], one["retry_count"]) for one in jobs} == {("completed", 0)}

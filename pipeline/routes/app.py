@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from pipeline.links import may_see_picture
 from pipeline.routes import (
     approvals,
     batches,
@@ -78,6 +79,9 @@ def create_app(limner: Limner) -> FastAPI:
             key=key.get_secret_value(),
             worker=limner.world.worker_caller,
             push=limner.world.push_caller,
+            signed=lambda path, query: may_see_picture(
+                path, query, limner.link_secret, limner.journal.now()
+            ),
         )
     return app
 

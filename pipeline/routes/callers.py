@@ -6,6 +6,7 @@ closed until somebody decides otherwise.
 
 import hashlib
 import hmac
+from collections.abc import Callable
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,7 +28,7 @@ class KnownCallers:
     """ASGI middleware: 401 for a caller who does not show who they are.
 
     *worker* and *push* check those who deliver tasks and events; without them these routes need the
-    *key* as all others do.
+    *key* as all others do. *signed* says of a path and a query whether anybody may read there.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class KnownCallers:
         key: str,
         worker: CallerCheck | None,
         push: CallerCheck | None,
+        signed: Callable[[str, str], bool],
     ) -> None:
         self._app = app
         self._key = _digest(key.encode())
         self._worker = worker
         self._push = push
+        self._signed = signed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or self._is_open(scope):
@@ -76,7 +79,10 @@ class KnownCallers:
 
     def _is_open(self, scope: Scope) -> bool:
         path: str = scope["path"]
-        return path in OPEN or path.startswith(OPEN_BELOW)
+        if path in OPEN or path.startswith(OPEN_BELOW):
+            return True
+        reads = scope.get("method") in ("GET", "HEAD")
+        return reads and self._signed(path, scope.get("query_string", b"").decode("latin-1"))
 
     async def _check(self, scope: Scope) -> None:
         path: str = scope["path"]
