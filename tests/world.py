@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from adapters.delivery import Subscription
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
-from adapters.local.bus import LocalEventBus, Subscription
+from adapters.local.bus import LocalEventBus
 from adapters.local.ids import RandomIds
 from adapters.local.queue import LocalTaskQueue
 from adapters.ports import Clock, TaskAnswer
@@ -115,6 +116,8 @@ async def world_on(
     blobs: MemoryBlobs | None = None,
     concurrent_dispatches: int = 500,
     failpoints: Failpoints = NO_FAILPOINTS,
+    queue_kind: Any = LocalTaskQueue,
+    bus_kind: Any = LocalEventBus,
 ) -> AsyncIterator[World]:
     """A process over the database of *url*; *run* starts relay and queue as well."""
     clock = clock or FakeClock()
@@ -129,14 +132,14 @@ async def world_on(
     worker = Worker(
         journal, clock, ids, providers, blobs, pictures, is_paused=dispatching.is_paused
     )
-    queue = LocalTaskQueue(
+    queue = queue_kind(
         partial(generate, worker=worker),
         clock=clock,
         ids=ids,
         dispatches_per_second=None,
         concurrent_dispatches=concurrent_dispatches,
     )
-    bus = LocalEventBus(
+    bus = bus_kind(
         [Subscription(s.name, s.types, s.handler(journal, ids)) for s in SUBSCRIBERS],
         clock=clock,
         ids=ids,

@@ -9,25 +9,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
-from google.pubsub_v1.types import RetryPolicy
-from google.pubsub_v1.types import Subscription as SubscriptionAtGoogle
 from structlog.testing import capture_logs
 
-from adapters.delivery import Consumer, Patience, Subscription
+from adapters.delivery import Subscription
 from adapters.errors import BusUnavailable, StoreUnavailable
-from adapters.gcp.bus import PubSubBus
-from adapters.gcp.subscriber import PullSubscriber
 from adapters.local.bus import LocalEventBus
 from adapters.local.ids import RandomIds
 from adapters.ports import Backoff
 from schemas.events import CloudEvent
 from schemas.tables import EventRow
 from tests.fakes.clock import START, FakeClock
-from tests.fakes.google.pubsub import PubSub
-from tests.fakes.google.rpc import Channel
+from tests.fakes.google.here import CloudBus
 
 COMPLETED, FAILED = "image.job.completed", "image.job.failed"
 
@@ -106,51 +98,17 @@ def local(
     return LocalEventBus(subscriptions, clock=clock, ids=ids, quarantine=quarantine, **options)
 
 
-TOPIC = "projects/project/topics/limner-events"
+def cloud(
+    subscriptions: tuple[Subscription, ...],
+    clock: FakeClock,
+    quarantine: Callable[..., Awaitable[None]],
+    **options: Any,
+) -> CloudBus:
+    ids = RandomIds(clock)
+    return CloudBus(subscriptions, clock=clock, ids=ids, quarantine=quarantine, **options)
 
 
-class Cloud:
-    """The adapters of Pub/Sub and the official clients, before a double of the service."""
-
-    def __init__(
-        self,
-        subscriptions: tuple[Subscription, ...],
-        clock: FakeClock,
-        quarantine: Callable[..., Awaitable[None]],
-        *,
-        concurrency_per_subscriber: int = 64,
-        backoff: Backoff | None = None,
-    ) -> None:
-        self.service = PubSub(clock)
-        channel = Channel(self.service.methods)
-        self.service.topics.add(TOPIC)
-        publisher = PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
-        self.bus = PubSubBus(publisher, topic_path=TOPIC, call_seconds=10)
-        self.publish = self.bus.publish
-        backoff = backoff or Backoff()
-        subscriber = SubscriberAsyncClient(
-            transport=SubscriberGrpcAsyncIOTransport(channel=channel)
-        )
-        self.pulls = []
-        for one in subscriptions:
-            path = f"projects/project/subscriptions/limner-{one.name}"
-            retry = RetryPolicy(minimum_backoff=backoff.first, maximum_backoff=backoff.most)
-            self.service.add(SubscriptionAtGoogle(name=path, topic=TOPIC, retry_policy=retry))
-            patience = Patience(clock, RandomIds(clock))
-            consumer = Consumer(one, quarantine=quarantine, patience=patience)
-            pull = PullSubscriber(
-                subscriber,
-                consumer,
-                path=path,
-                patience=patience,
-                call_seconds=10,
-                concurrency=concurrency_per_subscriber,
-            )
-            pull.start()
-            self.pulls.append(pull)
-
-
-BUSES = {"local": local, "cloud": Cloud}
+BUSES = {"local": local, "cloud": cloud}
 LOCAL = pytest.mark.parametrize("delivery", ["local"], indirect=True)
 
 

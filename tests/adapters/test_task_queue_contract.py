@@ -11,20 +11,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from google.cloud.tasks_v2 import CloudTasksAsyncClient
-from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcAsyncIOTransport
-from google.cloud.tasks_v2.types import Task
 from structlog.testing import capture_logs
 
 from adapters.errors import QueueUnavailable, Unavailable
-from adapters.gcp.tasks import CloudTaskQueue
 from adapters.local.ids import RandomIds
 from adapters.local.queue import LocalTaskQueue
 from adapters.ports import Backoff, TaskAnswer
 from schemas.tasks import ImageTask
 from tests.fakes.clock import FakeClock
-from tests.fakes.google.rpc import Channel
-from tests.fakes.google.tasks import CloudTasks, Limits
+from tests.fakes.google.here import CloudQueue
 
 DONE = TaskAnswer(done=True, reason="done")
 AGAIN = TaskAnswer(done=False, reason="the database cannot be reached")
@@ -86,54 +81,11 @@ def local(worker: Worker, **limits: Any) -> LocalTaskQueue:
     return queue
 
 
-class Cloud:
-    """The adapter of Cloud Tasks and the official client, before a double of the service."""
-
-    def __init__(
-        self,
-        worker: Worker,
-        dispatches_per_second: float | None = 100,
-        concurrent_dispatches: int = 500,
-        backoff: Backoff | None = None,
-    ) -> None:
-        async def post(task: Task, headers: dict[str, str]) -> int:
-            try:
-                answer = await worker(ImageTask.model_validate_json(task.http_request.body))
-            except Exception:
-                return 500
-            return answer.status_code
-
-        backoff = backoff or Backoff()
-        limits = Limits(
-            dispatches_per_second or 1e9,
-            concurrent_dispatches,
-            min_backoff=backoff.first.total_seconds(),
-            max_backoff=backoff.most.total_seconds(),
-        )
-        self.service = CloudTasks(QUEUE, post, worker.clock, limits)
-        channel = Channel(self.service.methods)
-        self.queue = CloudTaskQueue(
-            CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=channel)),
-            path=QUEUE,
-            url="https://limner.example/api/v1/images/worker",
-            service_account="tasks@project.iam.gserviceaccount.com",
-            audience="https://limner.example/api/v1/images/worker",
-            dispatch_deadline=timedelta(seconds=180),
-            call_seconds=10,
-        )
-        self.create_image_generation_task = self.queue.create_image_generation_task
-
-    @property
-    def waiting(self) -> int:
-        return self.service.waiting
-
-    @property
-    def in_flight(self) -> int:
-        return self.service.in_flight
+def cloud(worker: Worker, **limits: Any) -> CloudQueue:
+    return CloudQueue(worker, clock=worker.clock, ids=RandomIds(worker.clock), **limits)
 
 
-QUEUE = "projects/project/locations/europe-west1/queues/images"
-QUEUES = {"local": local, "cloud": Cloud}
+QUEUES = {"local": local, "cloud": cloud}
 LOCAL = pytest.mark.parametrize("make", ["local"], indirect=True)
 
 
