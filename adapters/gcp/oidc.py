@@ -28,6 +28,8 @@ MOST_JWKS_BYTES = 256 * 1024
 KEYS_GOOD_FOR_SECONDS = 3600.0
 # A token can name any key; each such name must not cost a fetch.
 FETCH_PAUSE_SECONDS = 30.0
+# While there is no key at all.
+FIRST_PAUSE_SECONDS = 1.0
 
 
 # The claims are looked at here, and times by our own clock.
@@ -80,7 +82,8 @@ class KeySet:
 
     def _may_fetch(self) -> bool:
         at = self._tried_at
-        return at is None or self._clock.monotonic() - at > FETCH_PAUSE_SECONDS
+        pause = FETCH_PAUSE_SECONDS if self._keys else FIRST_PAUSE_SECONDS
+        return at is None or self._clock.monotonic() - at > pause
 
     async def _fetch(self) -> None:
         self._tried_at = self._clock.monotonic()
