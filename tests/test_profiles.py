@@ -21,9 +21,9 @@ from tests.service import GENERATE, JOBS, Service
 
 BATCH = "/api/v1/images/batch-generate"
 TIMES = {
-    "times__provider_seconds": "8",
-    "times__worker_seconds": "9",
-    "times__lease_seconds": "10",
+    "times__provider_seconds": "5",
+    "times__worker_seconds": "6",
+    "times__lease_seconds": "7",
     "times__dispatch_deadline_seconds": "15",
     "times__sweep_interval_seconds": "0.5",
     # Long enough that a kill finds work under way.
@@ -63,24 +63,29 @@ class Profile:
         return slots[0] if slots else {}
 
 
-@pytest.fixture(scope="module", params=["embedded", "google"])
+@pytest.fixture(scope="module", params=["embedded", "google", "google by push"])
 def profile(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Profile]:
-    """Started once for all of its tests: in the cloud it is three processes and an emulator."""
-    folder = tmp_path_factory.mktemp(request.param)
+    """Started once for all of its tests: in the cloud it is several processes and an emulator.
+
+    Google's emulator pushes without a token, so what is pushed comes from our own double.
+    """
+    folder = tmp_path_factory.mktemp("profile")
     with ExitStack() as stack:
         if request.param == "embedded":
             yield Profile(stack.enter_context(Service(folder / "home", **TIMES)), None)
             return
+        pushed = request.param == "google by push"
         database_url: str = request.getfixturevalue("own_postgres_url")
-        cloud = stack.enter_context(Cloud(folder))
+        cloud = stack.enter_context(Cloud(folder, emulated=not pushed))
         settings = cloud.settings(database_url, **TIMES)
         service = stack.enter_context(Service(folder / "home", **settings))
         cloud.service = service.address
         for one in SUBSCRIBERS:
-            cloud.subscribe(one.name)
-            stack.enter_context(Service(folder / one.name, subscriber=one.name, **settings))
+            cloud.subscribe(one.name, push=pushed)
+            if not pushed:
+                stack.enter_context(Service(folder / one.name, subscriber=one.name, **settings))
         yield Profile(service, cloud)
 
 

@@ -159,7 +159,7 @@ class PullSubscriber:
     async def _acknowledge(self, ids: list[str]) -> None:
         def call(part: list[str]) -> Coroutine[Any, Any, None]:
             request = AcknowledgeRequest(subscription=self._path, ack_ids=part)
-            return self._client.acknowledge(request, timeout=self._call_seconds)
+            return self._client.acknowledge(request, retry=None, timeout=self._call_seconds)
 
         await self._in_parts(ids, call, "messages_not_acknowledged")
 
@@ -168,7 +168,7 @@ class PullSubscriber:
             request = ModifyAckDeadlineRequest(
                 subscription=self._path, ack_ids=part, ack_deadline_seconds=seconds
             )
-            return self._client.modify_ack_deadline(request, timeout=self._call_seconds)
+            return self._client.modify_ack_deadline(request, retry=None, timeout=self._call_seconds)
 
         await self._in_parts(ids, call, "leases_not_changed")
 

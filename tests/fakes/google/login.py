@@ -29,6 +29,8 @@ class Login:
         self.keys: dict[str, RSAPrivateKey] = {"first": key_pair()}
         self.fetches = 0
         self.down = False
+
+    def __enter__(self) -> Self:
         login = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,8 +46,6 @@ class Login:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -55,13 +55,15 @@ class _Sending:
 
 
 class CloudTasks:
-    """The queue named *path*. `trouble` may raise `Refused` before each call."""
+    """The queue named *path*. `trouble` may raise `Refused` before each call, `hold` keeps calls."""
 
     def __init__(self, path: str, post: Post, clock: Clock, limits: Limits | None = None) -> None:
         self.path = path
         self.post = post
         self.limits = limits or Limits()
         self.trouble: Callable[[CreateTaskRequest], None] = lambda _: None
+        self.hold: asyncio.Event | None = None
+        self.calls = 0
         self.dead: list[Task] = []
         self._clock = clock
         self._taken: dict[str, float | None] = {}
@@ -86,6 +88,9 @@ class CloudTasks:
         return len(self._waiting) + len(self._ready)
 
     async def create(self, request: CreateTaskRequest) -> Task:
+        self.calls += 1
+        if self.hold is not None:
+            await self.hold.wait()
         self.trouble(request)
         if request.parent != self.path:
             raise Refused(grpc.StatusCode.NOT_FOUND, "Queue does not exist.")
