@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from adapters.store.database import migrate
 from pipeline.subscribers import SUBSCRIBERS
 from tests.fakes.google.cloud import Cloud
+from tests.fakes.instant import CONNECT, CONNECT_GOOGLE
 from tests.service import GENERATE, JOBS, Service
 
 BATCH = "/api/v1/images/batch-generate"
@@ -74,12 +75,13 @@ def profile(
     folder = tmp_path_factory.mktemp("profile")
     with ExitStack() as stack:
         if request.param == "embedded":
-            yield Profile(stack.enter_context(Service(folder / "home", **TIMES)), None)
+            service = stack.enter_context(Service(folder / "home", connect=CONNECT, **TIMES))
+            yield Profile(service, None)
             return
         pushed = request.param == "google by push"
         database_url: str = request.getfixturevalue("own_postgres_url")
         cloud = stack.enter_context(Cloud(folder, emulated=not pushed))
-        settings = cloud.settings(database_url, **TIMES)
+        settings = cloud.settings(database_url, connect=CONNECT_GOOGLE, **TIMES)
         service = stack.enter_context(Service(folder / "home", **settings))
         cloud.service = service.address
         for one in SUBSCRIBERS:

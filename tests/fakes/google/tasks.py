@@ -55,7 +55,7 @@ class _Sending:
 
 
 class CloudTasks:
-    """The queue named *path*. `trouble` may raise `Refused` before each call, `hold` keeps calls."""
+    """The queue named *path*. `trouble` may raise `Refused` first, `hold` keeps calls."""
 
     def __init__(self, path: str, post: Post, clock: Clock, limits: Limits | None = None) -> None:
         self.path = path
