@@ -76,6 +76,10 @@ class NoSuchObject(AdapterError):
         self.key = key
 
 
+class CallerRefused(AdapterError):
+    """Whoever calls has not shown who they are. The text is for the log, not for the caller."""
+
+
 class BadPicture(AdapterError):
     """These bytes are not a picture that we take. *reason* is a short word, `detail` says more."""
 

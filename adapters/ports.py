@@ -144,6 +144,20 @@ class BlobStore(Protocol):
     def location(self, key: str) -> str:
         """Where a person finds the object: a path or a `gs://` address. Never a signed URL."""
 
+    async def signed_url(self, key: str, lifetime: timedelta) -> str | None:
+        """An address under which anybody may fetch the object for *lifetime*, at most 15 minutes.
+
+        None where the store has none: the bytes are then served by whoever has them.
+        """
+
+
+class CallerCheck(Protocol):
+    async def check(self, authorization: str | None) -> None:
+        """Return when the `Authorization` header is of whom we expect; never trust anything else.
+
+        Raises `CallerRefused`, or `Unavailable` when that cannot be told now.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:

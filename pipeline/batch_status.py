@@ -7,6 +7,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from adapters.store import reads
+from pipeline.addresses import BaseUrl
 from pipeline.errors import NoSuchBatch
 from pipeline.estimates import Estimates
 from pipeline.final import final_price, final_quality, strategy_of
@@ -33,7 +34,7 @@ async def batch_status(
     tenant: str,
     journal: Journal,
     providers: Providers,
-    base_url: str,
+    base_url: BaseUrl,
     estimates: Estimates,
 ) -> BatchStatusResponse:
     """The batch's reply; raises `NoSuchBatch` for an absent one and for another tenant's."""
@@ -102,7 +103,7 @@ def _replies(
     decided: Mapping[UUID, PromotionRow],
     waiting: Mapping[UUID, WaitingResponse],
     now: datetime,
-    base_url: str,
+    base_url: BaseUrl,
     estimates: Estimates,
 ) -> dict[UUID, ImageJobStatusResponse]:
     return {

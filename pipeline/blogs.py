@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from adapters.store import reads
+from pipeline.addresses import BaseUrl
 from pipeline.errors import BlogGone, NoSuchSlot
 from pipeline.journal import Journal
 from pipeline.slots import Slot, offered, standing_of
@@ -23,7 +24,7 @@ from states.slots import Rank, preview_of
 
 
 async def blog_images(
-    blog_id: str, *, tenant: str, journal: Journal, base_url: str
+    blog_id: str, *, tenant: str, journal: Journal, base_url: BaseUrl
 ) -> BlogImagesResponse:
     """What stands in each place of a blog, in the order of role and position."""
     blog = await journal.read(reads.blog, tenant, blog_id)
@@ -48,7 +49,7 @@ async def blog_images(
     )
 
 
-async def blog_image(place: Slot, *, journal: Journal, base_url: str) -> SlotResponse:
+async def blog_image(place: Slot, *, journal: Journal, base_url: BaseUrl) -> SlotResponse:
     """One place of a blog; raises `NoSuchSlot` where nothing was ever offered to it."""
     blog = await blog_images(place.blog_id, tenant=place.tenant, journal=journal, base_url=base_url)
     for slot in blog.images:
@@ -78,7 +79,7 @@ def _first(texts: Sequence[str | None]) -> str | None:
 class _Seen:
     """The pictures that still exist, by id, and where they are fetched."""
 
-    base_url: str
+    base_url: BaseUrl
     images: Mapping[UUID, ImageRow]
 
     def slot(

@@ -6,13 +6,13 @@ finds it; nothing is kept here that a death could lose.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 
 from adapters.errors import QueueUnavailable, Unavailable
-from adapters.ports import Clock, EventBus, TaskQueue
+from adapters.ports import Backoff, Clock, EventBus, TaskQueue
 from adapters.store.reads import Sending
 from pipeline.journal import Journal, JournalClosed
 from schemas.step import Look, SentMark, Step, Writes
@@ -29,6 +29,8 @@ SENDS_AT_ONCE = 256
 PUBLISHES_AT_ONCE = 16
 # A job that a worker takes up within this time needs no mark of its own.
 MARK_AFTER_SECONDS = 2.0
+# Between two tries of a port that takes nothing.
+PAUSES = Backoff(timedelta(milliseconds=100), timedelta(seconds=5))
 
 
 class Relay:
@@ -59,6 +61,7 @@ class Relay:
         # Sent, and neither marked nor taken up yet.
         self._unmarked: dict[UUID, Sending] = {}
         self._sent = asyncio.Event()
+        self._to_queue, self._to_bus = _Line(clock), _Line(clock)
 
     def start(self) -> None:
         self._journal.subscribe(self.take)
@@ -94,11 +97,13 @@ class Relay:
                 self._jobs.put_nowait(job)
         return not self._jobs.full()
 
-    def offer_events(self, events: Iterable[EventRow]) -> None:
+    def offer_events(self, events: Iterable[EventRow]) -> bool:
+        """Take *events* that are not under way; False when there is no room for more."""
         for event in events:
             if event.event_id not in self._under_way and not self._events.full():
                 self._under_way.add(event.event_id)
                 self._events.put_nowait(event)
+        return not self._events.full()
 
     def _wants_sending(self, job: JobRow) -> bool:
         if job.state not in OPEN or job.dispatched_to == self._queue.incarnation:
@@ -109,6 +114,7 @@ class Relay:
     async def _send_jobs(self) -> None:
         while True:
             job = await self._jobs.get()
+            await self._to_queue.until_open()
             await self._sends.acquire()
             self._spawn(self._send_job(job))
 
@@ -119,11 +125,14 @@ class Relay:
             await self._queue.create_image_generation_task(task, not_before=not_before)
         except QueueUnavailable as exc:
             self._under_way.discard(job)
+            self._to_queue.failed()
             log.warning("task_not_sent", job_id=str(job.job_id), error=str(exc))
         except Exception:  # a defect of the queue: the sweep must be able to offer the job again
             self._under_way.discard(job)
+            self._to_queue.failed()
             log.exception("task_not_sent", job_id=str(job.job_id))
         else:
+            self._to_queue.worked()
             self._unmarked[job.job_id] = job
             self._sent.set()
         finally:
@@ -173,12 +182,17 @@ class Relay:
             while not self._events.empty() and len(batch) < EVENTS_AT_ONCE:
                 batch.append(self._events.get_nowait())
             # While all are busy, events wait in the bounded queue and then in the database.
+            await self._to_bus.until_open()
             await self._publishes.acquire()
             self._spawn(self._publish(batch))
 
     async def _publish(self, batch: list[EventRow]) -> None:
         try:
             answers = await self._bus.publish(batch)
+            if any(isinstance(answer, Unavailable) for answer in answers):
+                self._to_bus.failed()
+            else:
+                self._to_bus.worked()
             sent = []
             for event, answer in zip(batch, answers, strict=True):
                 if answer is None:
@@ -193,6 +207,7 @@ class Relay:
         except (Unavailable, JournalClosed) as exc:
             log.warning("published_mark_lost", events=len(batch), error=str(exc))
         except Exception:
+            self._to_bus.failed()
             log.exception("publish_failed", events=len(batch))
         finally:
             self._under_way.difference_update(event.event_id for event in batch)
@@ -212,3 +227,46 @@ class Relay:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+class _Line:
+    """The way to a port. While it takes nothing, one try at a time is made, after growing pauses.
+
+    Without it a port that is down would be tried, and the log told, for every single job.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._closed_until = 0.0
+        self._trying = False
+        self._news = asyncio.Event()
+
+    async def until_open(self) -> None:
+        """Return when something may be sent: at once, or as the one that tries."""
+        while self._failures:
+            if self._trying:
+                self._news.clear()
+                await self._news.wait()
+                continue
+            pause = self._closed_until - self._clock.monotonic()
+            if pause <= 0:
+                self._trying = True
+                return
+            await self._clock.sleep(pause)
+
+    def worked(self) -> None:
+        self._failures = 0
+        self._end_try()
+
+    def failed(self) -> None:
+        now = self._clock.monotonic()
+        # What was under way when the port went down fails with the first: one failure of the port.
+        if not self._failures or self._trying:
+            self._failures += 1
+            self._closed_until = now + PAUSES.after(self._failures)
+        self._end_try()
+
+    def _end_try(self) -> None:
+        self._trying = False
+        self._news.set()

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ImportString, SecretStr, mode
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.failpoints import Armed
+from adapters.gcp.settings import GcpSettings
 from adapters.local.connect import LocalSettings
 from adapters.providers.sketch.provider import SketchSettings
 from adapters.providers.stability.settings import StabilitySettings
@@ -17,11 +18,12 @@ from pipeline.links import LEAST_SECRET_BYTES
 from pipeline.policy import UnknownPolicy
 
 MAX_BODY_BYTES = 64 * 1024
+LEAST_KEY_CHARACTERS = 32
 LOCAL_CONNECT = "adapters.local.connect.connect"
 
 
 class Misconfigured(Exception):
-    """A setting that only shows to be wrong when the parts are joined; its text names it."""
+    """Settings that only show to be wrong when the parts are joined; each line names its own."""
 
 
 class TimeSettings(BaseModel):
@@ -73,6 +75,10 @@ class Settings(BaseSettings):
     public_url: str | None = None
     # Signs approval links; another one voids all that were given. The local profile makes its own.
     link_secret: SecretStr | None = Field(default=None, min_length=LEAST_SECRET_BYTES)
+    # What callers of the API must bear. Without one the service listens on this machine only.
+    api_key: SecretStr | None = None
+    # The file that holds it instead, as Kubernetes mounts a secret.
+    api_key_file: Path | None = None
     # The tenant of every caller until there are keys that name one.
     tenant: str = "default"
     connect: ImportString[Callable[..., Any]] = Field(default=LOCAL_CONNECT, validate_default=True)
@@ -90,6 +96,7 @@ class Settings(BaseSettings):
     sketch: SketchSettings = SketchSettings()
     # Its key and address are the environment's STABILITY_AI_API_KEY and STABILITY_AI_BASE_URL.
     stability: StabilitySettings = Field(default_factory=StabilitySettings)
+    gcp: GcpSettings = Field(default_factory=GcpSettings)
     # For fault tests only.
     failpoints: list[Armed] = []
 
@@ -100,12 +107,36 @@ class Settings(BaseSettings):
             self.database_url = f"sqlite:///{self.home / 'limner.sqlite'}"
         if (reason := unknown_database(self.database_url)) is not None:
             raise ValueError(f"database_url: {reason}")
-        if not _is_loopback(self.host):
+        self.api_key = _api_key(self.api_key, self.api_key_file)
+        if not _is_loopback(self.host) and self.api_key is None:
             raise ValueError(
-                f"host {self.host!r} is not a loopback address: without keys the service may"
-                " only listen on 127.0.0.1, ::1 or localhost"
+                f"host {self.host!r} is not a loopback address: without LIMNER_API_KEY the service"
+                " may only listen on 127.0.0.1, ::1 or localhost"
             )
         return self
+
+
+def _api_key(key: SecretStr | None, file: Path | None) -> SecretStr | None:
+    if key is not None and file is not None:
+        raise ValueError("api_key: LIMNER_API_KEY and LIMNER_API_KEY_FILE are both set; keep one")
+    name = "api_key"
+    if file is not None:
+        name = "api_key_file"
+        try:
+            key = SecretStr(file.read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeError) as exc:
+            reason = getattr(exc, "strerror", None) or "it is no text"
+            raise ValueError(f"api_key_file: {file} cannot be read: {reason}") from None
+    if key is None:
+        return None
+    secret = key.get_secret_value()
+    if len(secret) < LEAST_KEY_CHARACTERS or not (secret.isascii() and secret.isprintable()):
+        raise ValueError(
+            f"{name}: the key must have at least {LEAST_KEY_CHARACTERS} printable ASCII characters"
+        )
+    if " " in secret:
+        raise ValueError(f"{name}: the key must have no spaces")
+    return key
 
 
 def _is_loopback(host: str) -> bool:

@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from adapters.store import reads
+from pipeline.addresses import BaseUrl
 from pipeline.errors import NoSuchJob
 from pipeline.estimates import Estimates, seconds_until
 from pipeline.fallback import asked_of
@@ -38,7 +39,7 @@ async def job_status(
     tenant: str,
     journal: Journal,
     providers: Providers,
-    base_url: str,
+    base_url: BaseUrl,
     estimates: Estimates,
 ) -> ImageJobStatusResponse:
     """The job's reply; raises `NoSuchJob` for an absent job and for another tenant's."""
@@ -82,7 +83,7 @@ async def list_jobs(
     tenant: str,
     journal: Journal,
     providers: Providers,
-    base_url: str,
+    base_url: BaseUrl,
     estimates: Estimates,
 ) -> JobListResponse:
     """One page of jobs, the newest first. New jobs never shift the pages behind a cursor."""
@@ -125,7 +126,7 @@ def status_reply(
     images: Sequence[ImageRow],
     *,
     now: datetime,
-    base_url: str,
+    base_url: BaseUrl,
     estimates: Estimates,
     ahead: int | None = None,
     decision: Decision | None = None,
@@ -191,7 +192,9 @@ def _remaining(job: JobRow, now: datetime, expected_seconds: float) -> int | Non
     return max(1, round(expected_seconds - passed))
 
 
-def _result(job: JobRow, images: Sequence[ImageRow], base_url: str) -> ImageResultResponse | None:
+def _result(
+    job: JobRow, images: Sequence[ImageRow], base_url: BaseUrl
+) -> ImageResultResponse | None:
     if job.state is not State.COMPLETED or job.result is None:
         return None
     return ImageResultResponse(
@@ -209,7 +212,7 @@ def _result(job: JobRow, images: Sequence[ImageRow], base_url: str) -> ImageResu
     )
 
 
-def _image(image: ImageRow, base_url: str) -> ImageResponse:
+def _image(image: ImageRow, base_url: BaseUrl) -> ImageResponse:
     return ImageResponse(
         image_id=image.id,
         url=picture_url(base_url, image.id),
@@ -222,7 +225,7 @@ def _image(image: ImageRow, base_url: str) -> ImageResponse:
     )
 
 
-def image_variants(image: ImageRow, base_url: str) -> list[ImageVariantResponse]:
+def image_variants(image: ImageRow, base_url: BaseUrl) -> list[ImageVariantResponse]:
     return [
         ImageVariantResponse(
             url=picture_url(base_url, image.id, variant["name"]),
@@ -234,6 +237,6 @@ def image_variants(image: ImageRow, base_url: str) -> list[ImageVariantResponse]
     ]
 
 
-def picture_url(base_url: str, image_id: UUID, variant: str | None = None) -> str:
-    address = f"{base_url}/api/v1/images/{image_id}/content"
-    return f"{address}/{variant}" if variant else address
+def picture_url(base_url: BaseUrl, image_id: UUID, variant: str | None = None) -> str:
+    path = f"/api/v1/images/{image_id}/content"
+    return base_url.readable(f"{path}/{variant}" if variant else path)

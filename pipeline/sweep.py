@@ -312,8 +312,14 @@ class Sweep:
             after = jobs[-1]
 
     async def _send_unpublished(self, before: datetime) -> None:
-        events = await self.worker.journal.read(reads.unpublished_events, before, READ_AT_ONCE)
-        self.relay.offer_events(events)
+        after: UUID | None = None
+        while True:
+            events = await self.worker.journal.read(
+                reads.unpublished_events, before, READ_AT_ONCE, after=after
+            )
+            if not self.relay.offer_events(events) or len(events) < READ_AT_ONCE:
+                return
+            after = events[-1].event_id
 
 
 def _sent_again(job: JobRow, now: datetime) -> JobRow:

@@ -1,7 +1,7 @@
 """The composition root: the only place that names concrete adapters and joins the parts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,10 +9,9 @@ from functools import partial
 
 import structlog
 
+from adapters.delivery import Consumer, Patience, Subscription
 from adapters.errors import Unavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints, guarded
-from adapters.local.bus import Subscription
-from adapters.local.connect import LocalWorld
 from adapters.local.processes import WorkerProcesses
 from adapters.pictures.worker import PillowPictures
 from adapters.ports import BlobStore, Ids, ImageProvider, Processes
@@ -27,6 +26,7 @@ from adapters.store.database import (
     migrate,
     open_store,
 )
+from adapters.world import World
 from pipeline.dispatch import Dispatching
 from pipeline.estimates import Estimates
 from pipeline.feed import Feed
@@ -34,6 +34,7 @@ from pipeline.generate import generate
 from pipeline.journal import Journal
 from pipeline.providers import Providers
 from pipeline.quarantine import quarantine
+from pipeline.refusals import check_start
 from pipeline.relay import Relay
 from pipeline.settings import Misconfigured, Settings
 from pipeline.stragglers import Stragglers
@@ -49,12 +50,15 @@ class Limner:
     """The running service, as routes and commands use it."""
 
     settings: Settings
+    world: World
     worker: Worker
     store: AnyStore
     feed: Feed
     sweep: Sweep
     dispatching: Dispatching
     estimates: Estimates
+    # Who takes events that come from a durable bus, by the subscriber's name.
+    consumers: Mapping[str, Consumer]
     link_secret: bytes = field(repr=False)
     # Set when the process must end although nobody asked it to (it lost its database's lock).
     must_stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,8 +99,10 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
     """
     failpoints = Failpoints(settings.failpoints) if settings.failpoints else NO_FAILPOINTS
     must_stop = asyncio.Event()
-    world = settings.connect(settings.home, settings.local)
+    world: World = settings.connect(settings)
+    check_start(settings, world)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(world.close)
         store = await _open_store(settings, world.alone, failpoints, must_stop, stack)
         journal = Journal(guarded(store, "store", failpoints), world.clock, world.ids)
         await journal.start()
@@ -142,12 +148,14 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
 
         limner = Limner(
             settings,
+            world,
             worker,
             store,
             feed,
             sweep,
             dispatching,
             estimates,
+            consumers=_consumers(world, journal),
             link_secret=await _link_secret(settings, world),
             must_stop=must_stop,
             ready=True,
@@ -182,7 +190,7 @@ async def _open_store(
 async def _providers(
     settings: Settings,
     processes: Processes,
-    world: LocalWorld,
+    world: World,
     failpoints: Failpoints,
     stack: AsyncExitStack,
 ) -> Providers:
@@ -213,7 +221,7 @@ async def _providers(
 
 async def _start_sending(
     settings: Settings,
-    world: LocalWorld,
+    world: World,
     worker: Worker,
     dispatching: Dispatching,
     failpoints: Failpoints,
@@ -222,11 +230,8 @@ async def _start_sending(
     """Queue, bus and relay, started; what an earlier process left behind is taken over first."""
     journal = worker.journal
     drain_seconds = settings.times.drain_seconds
-    queue = world.open_queue(partial(generate, worker=worker))
-    bus = world.open_bus(
-        [Subscription(s.name, s.types, s.handler(journal, world.ids)) for s in SUBSCRIBERS],
-        partial(quarantine, journal=journal),
-    )
+    queue = world.open_queue(partial(generate, worker=worker), worker.budgets.dispatch_deadline)
+    bus = world.open_bus(_subscriptions(world, journal), partial(quarantine, journal=journal))
     relay = Relay(
         journal,
         guarded(queue, "queue", failpoints),
@@ -246,7 +251,33 @@ async def _start_sending(
     return sweep
 
 
-async def _link_secret(settings: Settings, world: LocalWorld) -> bytes:
+@asynccontextmanager
+async def consuming(limner: Limner, subscriber: str) -> AsyncIterator[None]:
+    """Pull the events of one *subscriber* of `SUBSCRIBERS`; on the way out drain what runs."""
+    pull = limner.world.open_pull(limner.consumers[subscriber])
+    pull.start()
+    for task in pull.vital:
+        task.add_done_callback(partial(_stop_without, limner.must_stop))
+    try:
+        yield
+    finally:
+        await pull.drain(limner.settings.times.drain_seconds)
+
+
+def _subscriptions(world: World, journal: Journal) -> list[Subscription]:
+    return [Subscription(s.name, s.types, s.handler(journal, world.ids)) for s in SUBSCRIBERS]
+
+
+def _consumers(world: World, journal: Journal) -> dict[str, Consumer]:
+    put_aside = partial(quarantine, journal=journal)
+    patience = Patience(world.clock, world.ids)
+    return {
+        one.name: Consumer(one, quarantine=put_aside, patience=patience)
+        for one in _subscriptions(world, journal)
+    }
+
+
+async def _link_secret(settings: Settings, world: World) -> bytes:
     if settings.link_secret is not None:
         return settings.link_secret.get_secret_value().encode()
     return await world.link_secret()

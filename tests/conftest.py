@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from adapters.store.database import migrate
+from tests.fakes.google import emulator
 
 # No test may ever reach a service that charges.
 for _name in [name for name in os.environ if name.startswith("STABILITY_AI_")]:
@@ -21,6 +22,11 @@ for _name in [name for name in os.environ if name.startswith("STABILITY_AI_")]:
 
 IN_CI = os.environ.get("CI") == "true"
 TEMPLATE = "limner_template"
+
+
+def pytest_report_header() -> str:
+    command = emulator.installed()
+    return f"Pub/Sub: {f'the emulator {command}' if command else 'our double; no emulator is here'}"
 
 
 @pytest.fixture(scope="session")

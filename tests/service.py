@@ -36,15 +36,25 @@ POLL_SECONDS = 0.01
 LOCAL = "http://127.0.0.1"
 
 
+# What the program reads beside its own settings.
+FOREIGN = ("STABILITY_AI_", "GOOGLE_", "CLOUD_TASKS_", "CLOUD_RUN_", "PUBSUB_", "STORAGE_")
+
+
 def environment(**settings: str) -> dict[str, str]:
-    """This process's environment with *settings* (`times__drain_seconds`) as Limner's only ones."""
+    """This process's environment with *settings* (`times__drain_seconds`) as Limner's only ones.
+
+    A name in capitals is a variable as it is.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
         # A start that compiles the whole program anew is no warm one.
-        if not name.startswith(("LIMNER_", "STABILITY_AI_")) and name != "PYTHONDONTWRITEBYTECODE"
+        if not name.startswith(("LIMNER_", *FOREIGN)) and name != "PYTHONDONTWRITEBYTECODE"
     }
-    return kept | {f"LIMNER_{name.upper()}": value for name, value in settings.items()}
+    return kept | {
+        name if name.isupper() else f"LIMNER_{name.upper()}": value
+        for name, value in settings.items()
+    }
 
 
 def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -77,9 +87,13 @@ def stored(database: Path) -> dict[str, int]:
 class Service:
     """`limner serve` on a free port: started on entering, gone with all its kin on leaving."""
 
-    def __init__(self, home: Path, **settings: str) -> None:
-        """*settings* as in `environment`; change the attribute to restart with others."""
+    def __init__(self, home: Path, *, subscriber: str | None = None, **settings: str) -> None:
+        """*settings* as in `environment`; change the attribute to restart with others.
+
+        With *subscriber* it is the process that pulls that one's events.
+        """
         self.home = home
+        self.arguments = ["serve"] if subscriber is None else ["subscriber", subscriber]
         self.settings = settings
         self.database = home / "limner.sqlite"
         self.log: list[Mapping[str, Any]] = []
@@ -107,14 +121,16 @@ class Service:
     @property
     def client(self) -> httpx2.Client:
         """A client of its own for every block that asks for one; close it."""
-        return httpx2.Client(base_url=self.address, timeout=PATIENCE_SECONDS)
+        key = self.settings.get("api_key")
+        headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        return httpx2.Client(base_url=self.address, timeout=PATIENCE_SECONDS, headers=headers)
 
     def start(self, *, ready: bool = True) -> None:
         """Start the program; return when /readyz says 200, or at once when it need not."""
         self.home.parent.mkdir(parents=True, exist_ok=True)
         self.log = []
         self._process = subprocess.Popen(
-            [LIMNER, "serve", "--port", "0", "--home", self.home],
+            [LIMNER, *self.arguments, "--port", "0", "--home", self.home],
             env=environment(**self.settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -125,7 +141,8 @@ class Service:
         self._reader = threading.Thread(target=self._read_log, args=(self.process,), daemon=True)
         self._reader.start()
         if ready:
-            self.address = self.wait_for_log("listening")["address"]
+            started = "listening" if self.arguments == ["serve"] else "subscribed"
+            self.address = self.wait_for_log(started)["address"]
             with self.client as client:
                 self.until(lambda: client.get("/readyz").status_code == 200, "ready")
 

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from adapters.delivery import Subscription
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
-from adapters.local.bus import LocalEventBus, Subscription
+from adapters.local.bus import LocalEventBus
 from adapters.local.ids import RandomIds
 from adapters.local.queue import LocalTaskQueue
 from adapters.ports import Clock, ImageProvider, KeyLimits, TaskAnswer
@@ -120,6 +121,8 @@ async def world_on(
     limits: KeyLimits | None = None,
     others: Sequence[ImageProvider] = (),
     fallback: Sequence[str] = (),
+    queue_kind: Any = LocalTaskQueue,
+    bus_kind: Any = LocalEventBus,
 ) -> AsyncIterator[World]:
     """A process over the database of *url*; *run* starts relay and queue as well.
 
@@ -138,14 +141,14 @@ async def world_on(
     worker = Worker(
         journal, clock, ids, providers, blobs, pictures, is_paused=dispatching.is_paused
     )
-    queue = LocalTaskQueue(
+    queue = queue_kind(
         partial(generate, worker=worker),
         clock=clock,
         ids=ids,
         dispatches_per_second=None,
         concurrent_dispatches=concurrent_dispatches,
     )
-    bus = LocalEventBus(
+    bus = bus_kind(
         [Subscription(s.name, s.types, s.handler(journal, ids)) for s in SUBSCRIBERS],
         clock=clock,
         ids=ids,

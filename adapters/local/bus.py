@@ -1,32 +1,19 @@
 """The local event bus: without it a completed picture would never reach its blog."""
 
 import asyncio
-import traceback
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Sequence
 
 import structlog
 
+from adapters.delivery import Delivery, Patience, Quarantine, Subscription
 from adapters.errors import BusUnavailable, Unavailable
 from adapters.local.drain import finish_or_cancel
-from adapters.ports import Backoff, Clock, EventHandler, Ids
+from adapters.ports import Backoff, Clock, Ids
 from schemas.events import CloudEvent, cloud_event
 from schemas.tables import EventRow
 
 log = structlog.get_logger()
-
-MOST_ERROR_CHARACTERS = 2000
-
-Quarantine = Callable[[str, CloudEvent, int, str], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """Who wants which types. *handler* returns when the event's effect is durable."""
-
-    name: str
-    types: frozenset[str]
-    handler: EventHandler
 
 
 class LocalEventBus:
@@ -54,10 +41,8 @@ class LocalEventBus:
             for event_type in subscription.types:
                 self._wanted.setdefault(event_type, []).append(subscriber)
         self._clock = clock
-        self._ids = ids
         self._quarantine = quarantine
-        self._backoff = backoff or Backoff()
-        self._deterministic_failures = deterministic_failures
+        self._patience = Patience(clock, ids, backoff or Backoff(), deterministic_failures)
         self._running: set[asyncio.Task[None]] = set()
         self._pausing: set[asyncio.Task[None]] = set()
         self._drained = False
@@ -110,25 +95,18 @@ class LocalEventBus:
 
     async def _deliver(self, subscriber: "_Subscriber", event: CloudEvent) -> None:
         """Return when the subscriber has handled or quarantined *event*."""
-        tries = failures = 0
-        error_text = ""
+        delivery = Delivery(
+            subscriber.subscription,
+            event,
+            self._quarantine,
+            self._patience.deterministic_failures,
+        )
+        tries = 0
         while not self._drained:
-            try:
+            with contextlib.suppress(Unavailable):
                 async with subscriber.slots:
-                    if failures < self._deterministic_failures:
-                        await subscriber.handler(event)
-                    else:
-                        await self._quarantine(subscriber.name, event, failures, error_text)
-                        _log_quarantined(subscriber, event, failures, error_text)
-                return
-            except Unavailable as error:
-                _log_failed(subscriber, event, failures, error)
-            except Exception as error:
-                if failures >= self._deterministic_failures:
-                    raise
-                failures += 1
-                error_text = _text_of(error)
-                _log_failed(subscriber, event, failures, error)
+                    if await delivery.attempt():
+                        return
             tries += 1
             await self._pause(tries)
         raise BusUnavailable("the bus is closed")
@@ -140,15 +118,14 @@ class LocalEventBus:
             return
         self._pausing.add(task)
         try:
-            await self._clock.sleep(self._ids.jitter(self._backoff.after(tries)))
+            await self._patience.wait(tries)
         finally:
             self._pausing.discard(task)
 
 
 class _Subscriber:
     def __init__(self, subscription: Subscription, concurrency: int) -> None:
-        self.name = subscription.name
-        self.handler = subscription.handler
+        self.subscription = subscription
         self.slots = asyncio.Semaphore(concurrency)
 
 
@@ -160,34 +137,3 @@ def _answer(deliveries: Sequence[asyncio.Task[None]]) -> Exception | None:
         if isinstance(error, Exception):
             answer = error
     return answer
-
-
-def _text_of(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip()[:MOST_ERROR_CHARACTERS]
-
-
-def _log_failed(
-    subscriber: _Subscriber, event: CloudEvent, failures: int, error: Exception
-) -> None:
-    log.warning(
-        "subscriber_failed",
-        subscriber=subscriber.name,
-        event_id=str(event.id),
-        event_type=event.type,
-        failures=failures,
-        error=type(error).__name__,
-        exc_info=not isinstance(error, Unavailable) and error,
-    )
-
-
-def _log_quarantined(
-    subscriber: _Subscriber, event: CloudEvent, failures: int, error_text: str
-) -> None:
-    log.error(
-        "event_quarantined",
-        subscriber=subscriber.name,
-        event_id=str(event.id),
-        event_type=event.type,
-        failures=failures,
-        error=error_text,
-    )

@@ -3,18 +3,22 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.delivery import Consumer, Quarantine, Subscription
+from adapters.errors import Unavailable
 from adapters.local.blobs import DiskBlobStore
-from adapters.local.bus import LocalEventBus, Quarantine, Subscription
+from adapters.local.bus import LocalEventBus
 from adapters.local.clock import SystemClock
 from adapters.local.ids import RandomIds, SystemEntropy
 from adapters.local.queue import LocalTaskQueue
 from adapters.local.secret import kept_secret
 from adapters.ports import BlobStore, ImageProvider, Processes, TaskHandler
 from adapters.providers.sketch.provider import SketchProvider, SketchSettings
+from adapters.world import RunningPull, Sections
 
 
 def _cores() -> int:
@@ -36,12 +40,17 @@ class LocalWorld:
     """Opens the local adapters. One process, alone on its database."""
 
     alone = True
+    worker_caller = None
+    push_caller = None
 
     def __init__(self, home: Path, settings: LocalSettings) -> None:
         self._home = home
         self._settings = settings
         self.clock = SystemClock()
         self.ids = RandomIds(self.clock, SystemEntropy())
+
+    def lacks(self, dispatch_deadline: timedelta) -> Sequence[str]:
+        return ()
 
     async def open_blobs(self) -> BlobStore:
         return await DiskBlobStore.open(self._home / "pictures")
@@ -54,7 +63,10 @@ class LocalWorld:
         """What paints without a key or a network; it stands in for providers that need them."""
         return SketchProvider(processes, self.clock, settings)
 
-    def open_queue(self, handler: TaskHandler) -> LocalTaskQueue:
+    def subscription_path(self, subscriber: str) -> str:
+        return subscriber
+
+    def open_queue(self, handler: TaskHandler, dispatch_deadline: timedelta) -> LocalTaskQueue:
         return LocalTaskQueue(
             handler,
             clock=self.clock,
@@ -68,7 +80,12 @@ class LocalWorld:
     ) -> LocalEventBus:
         return LocalEventBus(subscriptions, clock=self.clock, ids=self.ids, quarantine=quarantine)
 
+    def open_pull(self, consumer: Consumer) -> RunningPull:
+        raise Unavailable("the local bus calls its subscribers itself; nothing is to be pulled")
 
-def connect(home: Path, settings: LocalSettings) -> LocalWorld:
+    async def close(self) -> None: ...
+
+
+def connect(settings: Sections) -> LocalWorld:
     """What the setting `connect` names by default."""
-    return LocalWorld(home, settings)
+    return LocalWorld(settings.home, settings.local)

@@ -371,15 +371,23 @@ def unsent_jobs(
     return [Sending(*row) for row in rows]
 
 
-def unpublished_events(session: Session, before: datetime, limit: int) -> Sequence[Event]:
-    """Events that have not left, older than *before*. All tenants: the sweep's."""
-    return session.exec(
+def unpublished_events(
+    session: Session, before: datetime, limit: int, *, after: UUID | None = None
+) -> Sequence[Event]:
+    """Events that have not left, older than *before*. All tenants: the sweep's.
+
+    In the order of their ids; *after* is the last of the page before.
+    """
+    unsent = (
         select(Event)
         .join(Outbox, col(Outbox.position) == col(Event.position))
         .where(col(Event.occurred_at) <= before)
         .order_by(col(Outbox.event_id))
         .limit(limit)
-    ).all()
+    )
+    if after is not None:
+        unsent = unsent.where(col(Outbox.event_id) > after)
+    return session.exec(unsent).all()
 
 
 def tail(session: Session) -> EventCursor:

@@ -1,5 +1,6 @@
 """The commands and their options. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
 
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +33,12 @@ app.add_typer(blogs, name="blogs")
 
 providers = typer.Typer(help="Who paints, how each does; say that one is mended.")
 app.add_typer(providers, name="providers")
+
+
+class Role(StrEnum):
+    SERVICE = "service"
+    SUBSCRIBER = "subscriber"
+
 
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of the database and pictures [./.limner].")
@@ -85,12 +92,40 @@ def every(
 
 
 @app.command()
-def serve(host: Host = None, port: Port = None, home: Home = None) -> None:
+def serve(
+    role: Annotated[
+        Role, typer.Option(help="subscriber: pull the events of one subscriber instead.")
+    ] = Role.SERVICE,
+    name: Annotated[
+        str | None, typer.Option(help="Which subscriber, such as blog-linking.")
+    ] = None,
+    host: Host = None,
+    port: Port = None,
+    home: Home = None,
+) -> None:
     """Run the service: API, queue, bus, subscribers and sweep in one process."""
+    if (name is None) is (role is Role.SUBSCRIBER):
+        raise typer.BadParameter("--name goes with --role subscriber, and only with it")
+    if name is not None:
+        subscriber(name, host=host, port=port, home=home)
     from pipeline.cli.serve import run_service
     from pipeline.cli.start import started
 
     started(run_service, host=host, port=port, home=home)
+
+
+@app.command()
+def subscriber(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as blog-linking.")],
+    host: Host = None,
+    port: Port = None,
+    home: Home = None,
+) -> None:
+    """Pull the events of one subscriber from Pub/Sub and apply them: `serve --role subscriber`."""
+    from pipeline.cli.serve import run_subscriber
+    from pipeline.cli.start import started
+
+    started(partial(run_subscriber, name=name), host=host, port=port, home=home)
 
 
 @app.command()

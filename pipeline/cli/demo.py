@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from adapters.store import reads
+from pipeline.cli.reach import authorization
 from pipeline.cli.sample_post import SECTIONS, Section, write_page
 from pipeline.cli.serve import serving, until_stopped
 from pipeline.cli.start import CommandFailed
@@ -79,7 +80,7 @@ class _Demo:
         self._limner = limner
         self._tenant = limner.settings.tenant
         self._console = console
-        self._client = httpx2.AsyncClient(base_url=address, timeout=30)
+        self._client = httpx2.AsyncClient(base_url=address, timeout=30, headers=authorization())
         self._blog_id = f"sample-post-{uuid4().hex[:8]}"
         self.illustrations = [Illustration(section) for section in SECTIONS]
 

@@ -139,6 +139,7 @@ def local_address(settings: "Settings") -> str | None:
 async def http_client(address: str) -> AsyncIterator[Client]:
     async with httpx2.AsyncClient(
         base_url=address,
+        headers=authorization(),
         timeout=httpx2.Timeout(REPLY_SECONDS, connect=CONNECT_SECONDS),
         # A proxy of the environment does not know this machine's own services.
         trust_env=not _is_loopback(address),
@@ -146,6 +147,19 @@ async def http_client(address: str) -> AsyncIterator[Client]:
         verify=address.startswith("https:"),
     ) as http:
         yield Client(http, address)
+
+
+def authorization() -> dict[str, str]:
+    """The key of the environment. The settings would say more of it, and take longer to read."""
+    key, file = os.environ.get("LIMNER_API_KEY"), os.environ.get("LIMNER_API_KEY_FILE")
+    if key is None and file is not None:
+        key = Path(file).read_text(encoding="utf-8")
+    if not key:
+        return {}
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise WrongUsage("LIMNER_API_KEY: a key has printable ASCII characters only")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _is_loopback(address: str) -> bool:
@@ -201,6 +215,7 @@ async def _in_process(
             httpx2.AsyncClient(
                 transport=httpx2.ASGITransport(create_app(limner), raise_app_exceptions=False),
                 base_url=address,
+                headers=authorization(),
                 timeout=REPLY_SECONDS,
             )
         )
@@ -220,8 +235,8 @@ class _HoldingWorld:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._world, name)
 
-    def open_queue(self, handler: Any) -> "_HoldingQueue":
-        return _HoldingQueue(self._world.open_queue(handler))
+    def open_queue(self, *arguments: Any) -> "_HoldingQueue":
+        return _HoldingQueue(self._world.open_queue(*arguments))
 
 
 class _HoldingQueue:

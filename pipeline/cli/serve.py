@@ -6,16 +6,18 @@ import errno
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
-from pipeline.cli.start import CommandFailed
-from pipeline.routes.app import create_app
+from pipeline.cli.start import CommandFailed, WrongUsage
+from pipeline.routes.app import create_app, create_health
 from pipeline.settings import Settings
-from pipeline.wiring import Limner, running
+from pipeline.subscribers import SUBSCRIBERS
+from pipeline.wiring import Limner, consuming, running
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +38,24 @@ async def run_service(settings: Settings) -> int:
         return await until_stopped(limner, stop)
 
 
+async def run_subscriber(settings: Settings, *, name: str) -> int:
+    """Consume the events of one subscriber until a signal; only health is answered over HTTP."""
+    if name not in {one.name for one in SUBSCRIBERS}:
+        known = ", ".join(one.name for one in SUBSCRIBERS)
+        raise WrongUsage(f"--name {name!r}: there is no such subscriber; known: {known}")
+    if settings.connect(settings).alone:
+        raise CommandFailed(
+            "in the local profile `limner serve` calls its subscribers itself; there is nothing to"
+            " pull. Set LIMNER_CONNECT=adapters.gcp.connect.connect for Google Cloud."
+        )
+    async with (
+        serving(settings, create_health) as (limner, address, stop),
+        consuming(limner, name),
+    ):
+        log.info("subscribed", subscriber=name, address=address)
+        return await until_stopped(limner, stop)
+
+
 async def until_stopped(limner: Limner, stop: asyncio.Event) -> int:
     """Wait for a signal; 1 when the database's lock was lost, so that a supervisor restarts us."""
     waits = [asyncio.create_task(stop.wait()), asyncio.create_task(limner.must_stop.wait())]
@@ -49,7 +69,9 @@ async def until_stopped(limner: Limner, stop: asyncio.Event) -> int:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[tuple[Limner, str, asyncio.Event]]:
+async def serving(
+    settings: Settings, create: Callable[[Limner], FastAPI] = create_app
+) -> AsyncIterator[tuple[Limner, str, asyncio.Event]]:
     """Run the service and its HTTP server; gives the service, its address and the stop signal."""
     # What was imported lives as long as the process, and a job makes hundreds of short-lived
     # objects: looking through all of them less often saves a fifth of the CPU of each job.
@@ -66,7 +88,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Limner, str, asynci
         async with running(settings) as limner:
             server = _Server(
                 uvicorn.Config(
-                    create_app(limner),
+                    create(limner),
                     log_config=None,
                     access_log=False,
                     lifespan="off",

@@ -55,7 +55,7 @@ def misconfiguration_told() -> Iterator[None]:
     try:
         yield
     except Misconfigured as exc:
-        raise WrongUsage(str(exc)) from None
+        raise WrongUsage(*exc.args) from None
 
 
 def settings_of(**options: Any) -> "Settings":

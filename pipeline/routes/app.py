@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from pipeline.links import may_see_picture
 from pipeline.routes import (
     approvals,
     batches,
@@ -15,8 +16,10 @@ from pipeline.routes import (
     images,
     jobs,
     providers,
+    push,
     worker,
 )
+from pipeline.routes.callers import KnownCallers
 from pipeline.routes.hosts import KnownHosts
 from pipeline.routes.limits import BodyLimit
 from pipeline.routes.problems import PROBLEMS, install_problems
@@ -50,6 +53,7 @@ def create_api() -> FastAPI:
         providers,
         dispatch,
         worker,
+        push,
         health,
         home,
     )
@@ -65,6 +69,27 @@ def create_app(limner: Limner) -> FastAPI:
     app.state.limner = limner
     # FastAPI has a limit of its own, but answers it in plain text where Content-Length tells.
     app.add_middleware(BodyLimit, max_bytes=limner.settings.max_body_bytes)
-    # Without it a page of another site could reach the local service under a name of its own.
-    app.add_middleware(KnownHosts, names=("127.0.0.1", "localhost", "::1"))
+    key = limner.settings.api_key
+    if key is None:
+        # Without it a page of another site could reach the local service under a name of its own.
+        app.add_middleware(KnownHosts, names=("127.0.0.1", "localhost", "::1"))
+    else:
+        app.add_middleware(
+            KnownCallers,
+            key=key.get_secret_value(),
+            worker=limner.world.worker_caller,
+            push=limner.world.push_caller,
+            signed=lambda path, query: may_see_picture(
+                path, query, limner.link_secret, limner.journal.now()
+            ),
+        )
+    return app
+
+
+def create_health(limner: Limner) -> FastAPI:
+    """What a process answers that serves no callers."""
+    app = FastAPI(title="Limner", openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.limner = limner
+    app.include_router(health.router)
+    install_problems(app)
     return app

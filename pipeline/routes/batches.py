@@ -45,7 +45,7 @@ async def retry_image_batch(
 
 
 async def _status(
-    batch_id: UUID, limner: Limner, tenant: str, base_url: str
+    batch_id: UUID, limner: Limner, tenant: str, base_url: BaseUrl
 ) -> BatchStatusResponse:
     return await batch_status(
         batch_id,

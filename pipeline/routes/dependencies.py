@@ -1,9 +1,12 @@
 """What routes take from the running service, and who is calling."""
 
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from pipeline import addresses
+from pipeline.links import sign_picture
 from pipeline.wiring import Limner
 
 
@@ -16,11 +19,19 @@ def _tenant(request: Request) -> str:
     return _limner(request).settings.tenant
 
 
-def _base_url(request: Request) -> str:
-    """Where pictures are fetched: the public address, or the one that was called."""
-    return (_limner(request).settings.public_url or str(request.base_url)).rstrip("/")
+def _base_url(request: Request) -> addresses.BaseUrl:
+    """Where pictures are fetched: the public address, or the one that was called.
+
+    Where callers need a key, the addresses are signed: a browser sends none for a picture.
+    """
+    limner = _limner(request)
+    address = (limner.settings.public_url or str(request.base_url)).rstrip("/")
+    if limner.settings.api_key is None:
+        return addresses.BaseUrl(address)
+    sign = partial(sign_picture, secret=limner.link_secret, now=limner.journal.now())
+    return addresses.BaseUrl(address, sign)
 
 
 Running = Annotated[Limner, Depends(_limner)]
 Tenant = Annotated[str, Depends(_tenant)]
-BaseUrl = Annotated[str, Depends(_base_url)]
+BaseUrl = Annotated[addresses.BaseUrl, Depends(_base_url)]

@@ -1,10 +1,12 @@
 """Ask for pictures, and fetch them."""
 
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from adapters.errors import NoSuchObject
 from adapters.store import reads
@@ -25,6 +27,10 @@ from schemas.requests import (
 
 log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/api/v1/images", tags=["images"])
+
+# Where the picture store serves pictures itself, callers are sent there.
+SIGNED_FOR = timedelta(minutes=15)
+REDIRECTED = {"Cache-Control": "private, max-age=300", "Referrer-Policy": "no-referrer"}
 
 Key = Annotated[
     str | None,
@@ -145,6 +151,10 @@ async def _content(
     }
     if _matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
+    if request.method == "GET":
+        signed = await limner.blobs.signed_url(key, SIGNED_FOR)
+        if signed is not None:
+            return RedirectResponse(signed, 307, headers=REDIRECTED)
     try:
         data = await limner.blobs.get(key)
     except NoSuchObject as exc:

@@ -9,15 +9,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from adapters.errors import BlobStoreUnavailable, KeyTaken, NoSuchObject
+from adapters.gcp.blobs import CloudBlobStore
 from adapters.local.blobs import STAGING, DiskBlobStore
 from adapters.ports import BlobStore, StoredObject
 from tests.fakes.blobs import MemoryBlobs, OneFile
+from tests.fakes.google.storage import CloudStorage
 
 ROOT = Path(__file__).parents[2]
 KEY = "jobs/0190/1/0.png"
@@ -39,7 +43,25 @@ async def one_file(root: Path) -> BlobStore:
     return MemoryBlobs(OneFile(root / "objects"))
 
 
-STORES: dict[str, Make] = {"disk": disk, "memory": memory, "one file": one_file}
+# A bucket for each root, all in one double of the service.
+_storage = CloudStorage()
+
+
+async def cloud(root: Path) -> BlobStore:
+    bucket = hashlib.sha256(str(root).encode()).hexdigest()[:32]
+    _storage.buckets.setdefault(bucket, {})
+    return CloudBlobStore(bucket, call_seconds=10, emulator=_storage.url)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with _storage, pytest.MonkeyPatch.context() as patch:
+        credentials = _storage.credentials(tmp_path_factory.mktemp("google"))
+        patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+        yield
+
+
+STORES: dict[str, Make] = {"disk": disk, "memory": memory, "one file": one_file, "cloud": cloud}
 
 
 @pytest.fixture(params=STORES)
@@ -162,6 +184,61 @@ async def test_a_key_that_could_lead_elsewhere_is_refused(store: BlobStore, key:
         store.location(key)
 
 
+async def test_only_a_store_that_can_sign_gives_addresses(make: Make, tmp_path: Path) -> None:
+    store = await make(tmp_path)
+    await put(store, b"bytes")
+    address = await store.signed_url(KEY, timedelta(minutes=5))
+    assert (address is not None) == (make is cloud)
+
+
+class TestCloud:
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> BlobStore:
+        return await cloud(tmp_path)
+
+    async def test_anybody_may_fetch_a_signed_address_and_gets_the_mime_type(
+        self, store: BlobStore
+    ) -> None:
+        await put(store, b"bytes")
+        address = await store.signed_url(KEY, timedelta(minutes=5))
+        async with httpx2.AsyncClient() as http:
+            reply = await http.get(str(address))
+            assert (reply.status_code, reply.content) == (200, b"bytes")
+            assert reply.headers["content-type"] == "image/png"
+            longer = str(address).replace("X-Goog-Expires=300", "X-Goog-Expires=3000")
+            assert (await http.get(longer)).status_code == 403
+            assert (await http.put(str(address), content=b"others")).status_code == 403
+            assert (await http.get(str(address).partition("?")[0])).status_code == 401
+        assert await store.get(KEY) == b"bytes"
+
+    async def test_no_address_is_good_for_more_than_15_minutes(self, store: BlobStore) -> None:
+        address = await store.signed_url(KEY, timedelta(days=1))
+        assert "X-Goog-Expires=900&" in str(address)
+
+    async def test_a_service_that_is_away_may_be_tried_again(
+        self, store: BlobStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await put(store, b"bytes")
+        with monkeypatch.context() as patch:
+            patch.setattr(_storage, "down", True)
+            for call in (put(store, b"b", "k"), store.get(KEY), store.exists(KEY)):
+                with pytest.raises(BlobStoreUnavailable) as caught:
+                    await call
+                assert "503" in str(caught.value)
+                assert "\n" not in str(caught.value)
+        assert await store.get(KEY) == b"bytes"
+
+    async def test_a_bucket_that_is_not_there_takes_nothing(self) -> None:
+        store = CloudBlobStore("absent", call_seconds=10, emulator=_storage.url)
+        with pytest.raises(BlobStoreUnavailable, match="no bucket absent"):
+            await put(store, b"bytes")
+
+    async def test_the_location_is_the_objects_gs_address(self, store: BlobStore) -> None:
+        location = store.location(KEY)
+        assert location.startswith("gs://")
+        assert location.endswith(f"/{KEY}")
+
+
 class TestDisk:
     async def test_the_location_is_the_file(self, tmp_path: Path) -> None:
         store = await DiskBlobStore.open(tmp_path)
@@ -280,6 +357,7 @@ class TestDisk:
 WRITER = """
 import asyncio, os, signal, sys
 from pathlib import Path
+from adapters.gcp.blobs import CloudBlobStore
 from adapters.local.blobs import DiskBlobStore
 
 root, at = Path(sys.argv[1]), sys.argv[2]

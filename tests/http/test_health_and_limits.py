@@ -68,7 +68,7 @@ async def test_the_address_itself_names_every_route_and_where_they_are_described
     described = (await here.http.get(told["openapi"])).json()
     assert (told["service"], told["version"]) == ("limner", described["info"]["version"])
     listed = {(one["method"].lower(), one["path"]) for one in told["routes"] if one["does"]}
-    internal = {("post", "/api/v1/images/worker")}
+    internal = {("post", "/api/v1/images/worker"), ("post", "/api/v1/events/{subscriber}")}
     assert listed | internal == {
         (method, path) for path, methods in described["paths"].items() for method in methods
     }

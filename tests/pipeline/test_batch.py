@@ -12,6 +12,7 @@ import pytest
 from adapters.errors import BadPicture, OutcomeUnknown, ProviderBusy, ProviderRefused, Unavailable
 from adapters.ports import Painting, PaintRequest
 from adapters.store import reads
+from pipeline.addresses import BaseUrl
 from pipeline.batch import AcceptedBatch, submit_batch
 from pipeline.batch_changes import retry_batch
 from pipeline.batch_status import batch_status
@@ -61,7 +62,7 @@ async def status(world: World, batch_id: UUID, tenant: str = TENANT) -> BatchSta
         tenant=tenant,
         journal=world.journal,
         providers=world.worker.providers,
-        base_url="",
+        base_url=BaseUrl(""),
         estimates=world.estimates,
     )
 

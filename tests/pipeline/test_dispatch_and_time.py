@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from pipeline.addresses import BaseUrl
 from pipeline.estimates import LEAST_SAMPLES
 from pipeline.status import job_status
 from schemas.replies import ImageJobStatusResponse
@@ -32,7 +33,7 @@ async def told(world: World, job_id: object) -> ImageJobStatusResponse:
         tenant=TENANT,
         journal=world.journal,
         providers=world.worker.providers,
-        base_url="",
+        base_url=BaseUrl(""),
         estimates=world.estimates,
     )
 

@@ -126,6 +126,8 @@ async def test_a_queue_with_a_defect_keeps_no_job_for_itself(sqlite_url: str) ->
         await asyncio.wait_for(broken.wait(), 10)
         world.queue.create_image_generation_task = create  # type: ignore[method-assign]  # mended
         await world.sweep.once()
+        assert isinstance(world.clock, FakeClock)
+        await world.clock.advance(0.1)  # what failed is not tried again at once
         await all_linked(world, "post", 1)
 
 

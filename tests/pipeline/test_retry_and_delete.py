@@ -11,6 +11,7 @@ import pytest
 from adapters.errors import BadPicture, OutcomeUnknown, ProviderBusy, ProviderRefused, Unavailable
 from adapters.ports import Painting, PaintRequest
 from adapters.store import reads
+from pipeline.addresses import BaseUrl
 from pipeline.blogs import blog_images
 from pipeline.cancel import cancel
 from pipeline.delete import delete_blog, delete_image
@@ -192,7 +193,7 @@ async def test_a_deleted_blog_cancels_what_is_queued_and_takes_nothing_more(
     slots = await world.store.read(reads.slots, TENANT, "post")
     assert [slot.job_id == running for slot in slots] == [False]
     with pytest.raises(BlogGone):
-        await blog_images("post", tenant=TENANT, journal=world.journal, base_url="")
+        await blog_images("post", tenant=TENANT, journal=world.journal, base_url=BaseUrl(""))
     repeated = await delete_blog("post", tenant=TENANT, journal=world.journal, ids=world.worker.ids)
     assert (repeated.deleted_at, repeated.cancelled_jobs) == (deleted.deleted_at, 0)
 
@@ -230,7 +231,7 @@ async def test_pages_of_jobs_are_complete_and_stable_under_inserts(world: World)
             tenant=TENANT,
             journal=world.journal,
             providers=world.worker.providers,
-            base_url="",
+            base_url=BaseUrl(""),
             estimates=world.estimates,
         )
         seen += [job.job_id for job in page.jobs]
@@ -253,7 +254,7 @@ async def test_jobs_are_listed_by_state_blog_quality_time_and_tenant(world: Worl
             tenant=tenant,
             journal=world.journal,
             providers=world.worker.providers,
-            base_url="http://x",
+            base_url=BaseUrl("http://x"),
             estimates=world.estimates,
         )
         return [job.job_id for job in page.jobs]

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from adapters.store import reads
+from pipeline.addresses import BaseUrl
 from pipeline.arrange import roll_back, rollback_step, unlink, unlink_step, update, update_step
 from pipeline.blogs import blog_image
 from pipeline.delete import delete_blog, delete_image
@@ -261,7 +262,7 @@ async def linked(world: World, **fields: Any) -> UUID:
 
 
 async def hero(world: World) -> SlotResponse:
-    return await blog_image(HERO, journal=world.journal, base_url="http://x")
+    return await blog_image(HERO, journal=world.journal, base_url=BaseUrl("http://x"))
 
 
 async def back_to(world: World, **named: UUID | None) -> None:

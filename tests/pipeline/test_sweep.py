@@ -264,6 +264,8 @@ async def test_a_queue_that_is_down_leaves_the_job_to_the_sweep(database_url: st
         assert (await world.job(job_id)).dispatched_to is None
         world.queue.create_image_generation_task = create  # type: ignore[method-assign]  # and up again
         await world.sweep.once()
+        assert isinstance(world.clock, FakeClock)
+        await world.clock.advance(0.1)  # what failed is not tried again at once
         await _all_linked(world, 1)
         assert (await world.job(job_id)).state is State.COMPLETED
 

@@ -18,7 +18,16 @@ PREFIX = "LIMNER_"
 # Read by the command line, not by the service.
 COMMAND_LINE_NAMES = {"LIMNER_SERVER"}
 # Settings that bear the name of somebody else's service.
-FOREIGN_PREFIXES = {"stability": "STABILITY_AI_"}
+FOREIGN_PREFIXES: dict[str, tuple[str, ...]] = {
+    "stability": ("STABILITY_AI_",),
+    "gcp": (
+        "GOOGLE_CLOUD_PROJECT",
+        "CLOUD_TASKS_",
+        "CLOUD_RUN_",
+        "PUBSUB_EMULATOR_HOST",
+        "STORAGE_EMULATOR_HOST",
+    ),
+}
 
 
 def check_settings(report: Report, home: Path | None) -> Settings:
@@ -80,7 +89,7 @@ def _unset(variable: str, name: str | None = None) -> str:
     told = f" (its default is {default})" if isinstance(default, str | int) and default else ""
     # What is wrong with a section was said by variables with longer names.
     foreign = FOREIGN_PREFIXES.get(name or "")
-    beginnings = (variable, f"{PREFIX}{name}__".upper(), foreign) if foreign else variable
+    beginnings = (variable, f"{PREFIX}{name}__".upper(), *foreign) if foreign else variable
     said = sorted(one for one in os.environ if one.upper().startswith(beginnings)) or [variable]
     return f"Correct {' or '.join(said)}, or unset it{told}; pipeline/settings.py describes it."
 

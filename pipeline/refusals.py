@@ -1,0 +1,38 @@
+"""Why the service must not start: without it a half-configured one would be open to the world."""
+
+from datetime import timedelta
+
+from sqlalchemy.engine import make_url
+
+from adapters.world import World
+from pipeline.settings import Misconfigured, Settings
+
+
+def check_start(settings: Settings, world: World) -> None:
+    """Raise `Misconfigured` with every reason at once."""
+    deadline = timedelta(seconds=settings.times.dispatch_deadline_seconds)
+    reasons = list(world.lacks(deadline))
+    if not world.alone:
+        reasons += _shared(settings)
+    if reasons:
+        raise Misconfigured(*reasons)
+
+
+def _shared(settings: Settings) -> list[str]:
+    """What is demanded where several processes serve callers from elsewhere."""
+    reasons = []
+    if settings.api_key is None:
+        reasons.append(
+            "LIMNER_API_KEY: it is not set (nor LIMNER_API_KEY_FILE); outside the local profile"
+            " every caller needs a key"
+        )
+    if settings.link_secret is None:
+        reasons.append(
+            "LIMNER_LINK_SECRET: it is not set; all processes must sign links by the same secret"
+        )
+    if make_url(settings.database_url).get_backend_name() == "sqlite":
+        reasons.append(
+            "LIMNER_DATABASE_URL: it names SQLite, which one process can use; several need"
+            " postgresql://USER@HOST/DATABASE"
+        )
+    return reasons
