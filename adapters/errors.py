@@ -122,3 +122,7 @@ class ProviderRefused(ProviderError):
 
 class OutcomeUnknown(ProviderError):
     """The call may or may not have been charged; its reply is lost for good."""
+
+
+class ResultGone(OutcomeUnknown):
+    """The provider no longer knows, or never gives out, what it had accepted."""

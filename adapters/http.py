@@ -5,7 +5,7 @@ Without this every adapter would have its own idea of when a request was certain
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -72,10 +72,11 @@ STATUS_TO_ERROR: Mapping[int, Meaning] = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply with status 200."""
+    """A reply with status 200, or another one that its caller takes."""
 
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    status: int = httpx2.codes.OK
 
     @property
     def content_type(self) -> str:
@@ -114,9 +115,16 @@ class ChargingService:
         self._names = names
 
     async def ask(
-        self, method: str, path: str, *, within: timedelta, max_bytes: int, **content: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        within: timedelta,
+        max_bytes: int,
+        taken: Container[int] = (httpx2.codes.OK,),
+        **content: Any,
     ) -> Reply:
-        """Send one request, once, and return its reply of status 200.
+        """Send one request, once, and return its reply, whose status is one of *taken*.
 
         Raises `ProviderBusy` and `ProviderUnusable` only where nothing can have been charged,
         `ProviderRefused` for what the service says it will not do, else `OutcomeUnknown`.
@@ -128,7 +136,7 @@ class ChargingService:
                 asyncio.timeout(seconds),
                 self._client.stream(method, path, timeout=timeout, **content) as response,
             ):
-                if response.status_code != httpx2.codes.OK:
+                if response.status_code not in taken:
                     raise self._error(response, await _beginning(response))
                 body = await _whole(response, max_bytes)
         except NEVER_SENT as exc:
@@ -139,7 +147,7 @@ class ChargingService:
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as exc:
             reason = f"the connection to {self._name} broke ({type(exc).__name__})"
             raise OutcomeUnknown(f"{reason} after the request was sent") from exc
-        return Reply(dict(response.headers), body)
+        return Reply(dict(response.headers), body, response.status_code)
 
     def _error(self, response: httpx2.Response, body: bytes) -> ProviderError:
         status = response.status_code

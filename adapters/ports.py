@@ -221,6 +221,14 @@ class Painting:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A provider's answer where it goes on by itself: ask again, by its own name for the call."""
+
+    provider_ref: str
+    ask_again_after: timedelta
+
+
 class ImageProvider(Protocol):
     @property
     def name(self) -> str: ...
@@ -252,8 +260,15 @@ class ImageProvider(Protocol):
     def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
         """The same in US dollars."""
 
-    async def generate(self, request: PaintRequest) -> Painting:
+    async def generate(self, request: PaintRequest) -> Painting | Accepted:
         """Paint. Raises `ProviderBusy`, `ProviderRefused` or `OutcomeUnknown`, nothing else."""
+
+    async def poll(self, provider_ref: str, request: PaintRequest) -> Painting | Accepted:
+        """Ask what became of an accepted *request*. Free, and may be repeated.
+
+        Raises `ResultGone` where it will never be told, `ProviderRefused` where there will be no
+        picture; after `ProviderBusy` and `OutcomeUnknown` the same call may be tried again.
+        """
 
 
 class Processes(Protocol):

@@ -15,9 +15,10 @@ from adapters.ports import MADE_OF_SOURCE
 from adapters.store import reads
 from pipeline.final import strategy_of
 from pipeline.move import exceed_deadline, fail_job, job_key, move_job
+from pipeline.poll import POLL_PATIENCE
 from pipeline.tally import record_moves
 from pipeline.worker import Worker
-from schemas.step import Look, Lost, Step, Writes
+from schemas.step import Look, Lost, RowKey, Step, Writes
 from schemas.tables import CallState, JobRow, ProviderCallRow
 from schemas.tasks import ImageTask
 from states.table import State, Trigger
@@ -39,6 +40,12 @@ class Claim:
     job: JobRow
     token: str
     source: bytes | None = None
+    # The call that the provider has accepted for this attempt: it is polled, and nothing is begun.
+    accepted: ProviderCallRow | None = None
+
+
+class CallWanted(Lost):
+    """The job runs without a lease: its call says whether it is to be polled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,12 @@ async def _record(task: ImageTask, worker: Worker, source: Source | None = None)
         event_id=worker.ids.new(),
     )
     step = Step("start", claiming.decide, (job_key(task.job_id),))
-    answer = await record_moves(worker.journal, step)
+    try:
+        answer = await record_moves(worker.journal, step)
+    except CallWanted:
+        call_key = RowKey(ProviderCallRow, (task.job_id, task.attempt))
+        step = Step("poll", claiming.poll, (job_key(task.job_id), call_key))
+        answer = await worker.journal.record(step)
     if isinstance(answer, NotNow):
         raise answer
     return answer
@@ -152,7 +164,29 @@ class _Claiming:
             )
             writes.update(leased, job.id)
             return Claim(leased, self.token)
+        if job.state is State.RUNNING and job.lease_token is None:
+            raise CallWanted
         raise NotNow(f"the job is {job.state.value}")
+
+    def poll(self, look: Look, writes: Writes) -> Claim | NotNow:
+        """Lease a running job whose call was accepted; its attempt stays."""
+        job = look.get(JobRow, self.task.job_id)
+        call = look.get(ProviderCallRow, self.task.job_id, self.task.attempt)
+        if job is None or job.state is not State.RUNNING or job.attempt != self.task.attempt:
+            raise NotNow("the job moved on")
+        if job.lease_token is not None:
+            raise NotNow("another worker is at it")
+        if call is None or call.state is not CallState.ACCEPTED:
+            raise NotNow("no call of the job is to be polled")
+        if job.not_before is not None and job.not_before > self.now + CLOCK_TOLERANCE:
+            return self._put_back(job, writes, f"not before {job.not_before.isoformat()}")
+        leased = job.changed(
+            lease_until=self.lease_until, lease_token=self.token, wake_at=self.lease_until
+        )
+        writes.update(leased, job.id)
+        held = call.changed(due_at=self.lease_until + POLL_PATIENCE)
+        writes.update(held, job.id, job.attempt)
+        return Claim(leased, self.token, accepted=held)
 
     def _put_back(self, job: JobRow, writes: Writes, reason: str) -> NotNow:
         writes.update(job.changed(dispatch=job.dispatch + 1, dispatched_to=None), job.id)

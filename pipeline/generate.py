@@ -30,11 +30,12 @@ from pipeline import finish
 from pipeline.claim import Claim, NotNow, claim
 from pipeline.final import strategy_of
 from pipeline.move import JobMoved
+from pipeline.poll import WAIT_AFTER_ERROR, NotYet, accept, ask_about, can_be_kept, wait_on
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import Manifest, Staged, stage
 from pipeline.worker import Worker
 from schemas.requests import Quality
-from schemas.tables import JobRow
+from schemas.tables import JobRow, ProviderCallRow
 from schemas.tasks import ImageTask
 from states.table import State
 
@@ -77,7 +78,7 @@ async def generate(task: ImageTask, worker: Worker) -> TaskAnswer:
         if claimed.job.state is State.RUNNING:
             received = await _paint(claimed, worker, deadline)
             if received is None:
-                return TaskAnswer(done=True, reason="the attempt ended without pictures")
+                return TaskAnswer(done=True, reason="there are no pictures, or none yet")
         else:
             received = Received(claimed.job)
         await finish.complete(
@@ -102,6 +103,8 @@ async def generate(task: ImageTask, worker: Worker) -> TaskAnswer:
 async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | None:
     """Ask the provider, once, and settle its answer. None where no picture came of it."""
     job = claimed.job
+    if claimed.accepted is not None:
+        return await _ask_about(claimed, claimed.accepted, worker, deadline)
     provider = worker.providers.by_name[job.provider]
     if job.lease_until is None or job.lease_until - worker.journal.now() < worker.budgets.provider:
         # The commit took so long that the lease could end before the answer: nothing was asked.
@@ -111,7 +114,7 @@ async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | 
     started = worker.clock.monotonic()
     try:
         async with asyncio.timeout(worker.budgets.provider.total_seconds()):
-            painting = await provider.generate(paint_request(job, claimed.source))
+            answer = await provider.generate(paint_request(job, claimed.source))
     except ProviderBusy as exc:
         settlement = Settlement.busy(str(exc), worker.journal.now(), exc.retry_after)
     except ProviderRefused as exc:
@@ -124,26 +127,63 @@ async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | 
         reason = f"the adapter failed: {type(exc).__name__}"
         settlement = Settlement.unknown(reason, repeatable=provider.repeatable)
     else:
-        elapsed = worker.clock.monotonic() - started
-        staged = await _stage(job, painting, elapsed, worker, deadline)
-        if staged is not None:
-            received = await _within(
-                deadline,
-                worker,
-                lambda: finish.receive(
-                    job.id,
-                    staged.manifest,
-                    journal=worker.journal,
-                    ids=worker.ids,
-                    lease_token=claimed.token,
-                ),
-            )
-            return Received(received, staged.manifest, staged.at_hand)
-        settlement = Settlement.unknown(
-            "no picture came, or it could not be stored", repeatable=provider.repeatable
-        )
+        reason = "no picture came, or it could not be stored"
+        if isinstance(answer, Painting):
+            elapsed = worker.clock.monotonic() - started
+            received = await _keep(claimed, answer, elapsed, worker, deadline)
+            if received is not None:
+                return received
+        elif can_be_kept(answer):
+            accepted = answer
+            await _within(deadline, worker, lambda: accept(job, accepted, worker))
+            return None
+        else:
+            reason = "the provider accepted it under a name that cannot be kept"
+        settlement = Settlement.unknown(reason, repeatable=provider.repeatable)
     await _within(deadline, worker, lambda: settle_call(job, settlement, worker))
     return None
+
+
+async def _ask_about(
+    claimed: Claim, call: ProviderCallRow, worker: Worker, deadline: float
+) -> Received | None:
+    """Poll what the provider has accepted; None where there is no picture yet, or never."""
+    job = claimed.job
+    answer = await ask_about(call, paint_request(job), worker)
+    if isinstance(answer, Painting):
+        elapsed = (worker.journal.now() - call.created_at).total_seconds()
+        received = await _keep(claimed, answer, elapsed, worker, deadline)
+        if received is not None:
+            return received
+        answer = NotYet(WAIT_AFTER_ERROR, "its picture could not be stored")
+    if isinstance(answer, NotYet):
+        not_yet = answer
+        await _within(deadline, worker, lambda: wait_on(job, not_yet, worker))
+    else:
+        settlement = answer
+        await _within(deadline, worker, lambda: settle_call(job, settlement, worker))
+    return None
+
+
+async def _keep(
+    claimed: Claim, painting: Painting, elapsed: float, worker: Worker, deadline: float
+) -> Received | None:
+    """Stage what came and tell the journal; None where the bytes could not be stored."""
+    staged = await _stage(claimed.job, painting, elapsed, worker, deadline)
+    if staged is None:
+        return None
+    received = await _within(
+        deadline,
+        worker,
+        lambda: finish.receive(
+            claimed.job.id,
+            staged.manifest,
+            journal=worker.journal,
+            ids=worker.ids,
+            lease_token=claimed.token,
+        ),
+    )
+    return Received(received, staged.manifest, staged.at_hand)
 
 
 async def _within(deadline: float, worker: Worker, commit: Callable[[], Awaitable[T]]) -> T:

@@ -33,6 +33,8 @@ class TimeSettings(BaseModel):
     worker_seconds: float = Field(default=120, gt=0)
     lease_seconds: float = Field(default=150, gt=0)
     dispatch_deadline_seconds: float = Field(default=180, gt=0)
+    # How long a provider may work on a request that it has accepted and not answered.
+    accepted_seconds: float = Field(default=3600, gt=0)
     # How long a stopping process lets running work end.
     drain_seconds: float = Field(default=10, ge=0)
     sweep_interval_seconds: float = Field(default=5, gt=0)

@@ -19,6 +19,7 @@ from pipeline.dispatch import Dispatching
 from pipeline.finish import receive
 from pipeline.journal import JournalClosed
 from pipeline.move import JobMoved, exceed_deadline, fail_job, job_key, patience
+from pipeline.poll import send_again
 from pipeline.relay import Relay
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import find_manifest
@@ -118,7 +119,10 @@ class Sweep:
         await self._all(self._rescue(job, now) for job in working_first)
 
     async def _settle_overdue_calls(self, now: datetime) -> None:
-        calls = await self.worker.journal.read(reads.overdue_calls, now, READ_AT_ONCE)
+        # Those that were accepted are not lost: they are polled.
+        calls = await self.worker.journal.read(
+            reads.overdue_calls, CallState.INTENT, now, READ_AT_ONCE
+        )
         await self._all(self._settle_overdue(call, now) for call in calls)
 
     async def _send_unsent_rows(self, now: datetime) -> None:
@@ -148,7 +152,7 @@ class Sweep:
                 case State.QUEUED:
                     await self._send_again(job.id, now)
                 case State.RUNNING:
-                    await self._rescue_running(job, now)
+                    await self._rescue_running(job, now, alone=alone)
                 case State.PROCESSING_RESULT:
                     await self._resume(job.id, now, alone=alone)
                 case _:
@@ -157,13 +161,15 @@ class Sweep:
         await self._or_put_off(rescue, job_key(job.id), now)
 
     async def _settle_overdue(self, call: ProviderCall, now: datetime) -> None:
-        """An open call is settled when it is due, whatever has become of its job."""
+        """An intent is settled when it is due, whatever has become of its job."""
 
         async def settle() -> None:
             job = await self.worker.journal.read(reads.job, call.tenant, call.job_id)
             if job is not None and not await self._salvage(call.job_id, call.attempt):
                 asked = _row(job).changed(attempt=call.attempt)
-                await self._settle_lost(asked, "no answer was stored before the lease ended")
+                await self._settle_lost(
+                    asked, call.provider, "no answer was stored before the lease ended"
+                )
 
         key = RowKey(ProviderCallRow, (call.job_id, call.attempt))
         await self._or_put_off(settle, key, now)
@@ -194,7 +200,7 @@ class Sweep:
 
         await self.worker.journal.record(Step("put_off", decide, (key,)))
 
-    async def _rescue_running(self, job: Job, now: datetime) -> None:
+    async def _rescue_running(self, job: Job, now: datetime, *, alone: bool) -> None:
         """The worker is gone: take its staged result, or settle what can be known of its call."""
         if await self._salvage(job.id, job.attempt):
             return
@@ -202,9 +208,10 @@ class Sweep:
         if call is None:  # nobody was asked, so nothing can have been charged
             await settle_call(_row(job), Settlement.busy("no call was made", now), self.worker)
         elif call.state is CallState.ACCEPTED:
-            await self._send_again(job.id, now)
+            await send_again(job.id, now, self.worker, alone=alone)
         else:
-            await self._settle_lost(_row(job), "the worker died before an answer was stored")
+            reason = "the worker died before an answer was stored"
+            await self._settle_lost(_row(job), call.provider, reason)
 
     async def _salvage(self, job_id: UUID, attempt: int) -> bool:
         manifest = await find_manifest(job_id, attempt, self.worker.blobs)
@@ -216,8 +223,8 @@ class Sweep:
         log.info("result_salvaged", job_id=str(job_id), attempt=attempt)
         return True
 
-    async def _settle_lost(self, job: JobRow, reason: str) -> None:
-        provider = self.worker.providers.by_name.get(job.provider)
+    async def _settle_lost(self, job: JobRow, asked: str, reason: str) -> None:
+        provider = self.worker.providers.by_name.get(asked)
         repeatable = provider is not None and provider.repeatable
         # What its provider has accepted meanwhile is not lost.
         lost = Settlement.unknown(reason, repeatable=repeatable)

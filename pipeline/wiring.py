@@ -36,6 +36,7 @@ from pipeline.providers import Providers
 from pipeline.quarantine import quarantine
 from pipeline.relay import Relay
 from pipeline.settings import Misconfigured, Settings
+from pipeline.stragglers import Stragglers
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
 from pipeline.worker import TimeBudgets, Worker
@@ -125,7 +126,13 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
             feed.wake()
             sweep.wake()
 
-        loops = {"sweep": sweep.run(), "feed": feed.run(), "listen": store.listen(on_news)}
+        stragglers = Stragglers(worker, settings.times.sweep_interval_seconds)
+        loops = {
+            "sweep": sweep.run(),
+            "stragglers": stragglers.run(),
+            "feed": feed.run(),
+            "listen": store.listen(on_news),
+        }
         vital = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
         for task in vital:
             stack.push_async_callback(_ended, task)
@@ -249,6 +256,7 @@ def _budgets(settings: Settings) -> TimeBudgets:
         worker=timedelta(seconds=times.worker_seconds),
         lease=timedelta(seconds=times.lease_seconds),
         dispatch_deadline=timedelta(seconds=times.dispatch_deadline_seconds),
+        accepted=timedelta(seconds=times.accepted_seconds),
     )
 
 

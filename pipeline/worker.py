@@ -17,6 +17,8 @@ class TimeBudgets:
     worker: timedelta = timedelta(seconds=120)
     lease: timedelta = timedelta(seconds=150)
     dispatch_deadline: timedelta = timedelta(seconds=180)
+    # How long a provider may work on what it has accepted; polls are bounded by `provider`.
+    accepted: timedelta = timedelta(hours=1)
 
     def __post_init__(self) -> None:
         if not self.provider < self.worker < self.lease < self.dispatch_deadline:

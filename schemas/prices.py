@@ -86,6 +86,7 @@ DOCUMENT_1_3_4 = PriceBook(
 )
 
 USD_PER_CREDIT = Decimal("0.01")
+UPSCALE_CREATIVE = "upscale-creative"
 SDXL = "stable-diffusion-xl-1024-v1-0"
 
 
@@ -104,6 +105,7 @@ STABILITY_2026_11 = PriceBook(
         _credits("sd3.5-large-turbo", "4"),
         _credits("sd3.5-medium", "3.5"),
         _credits("sd3.5-flash", "2.5"),
+        _credits(UPSCALE_CREATIVE, "60"),
         _credits(SDXL, "0.9", steps_included=30),
     ),
     USD_PER_CREDIT,

@@ -24,6 +24,7 @@ from pipeline.journal import Journal
 from pipeline.providers import Providers
 from pipeline.quarantine import quarantine
 from pipeline.relay import Relay
+from pipeline.stragglers import Stragglers
 from pipeline.submit import submit
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
@@ -54,6 +55,7 @@ class World:
     bus: LocalEventBus
     relay: Relay
     sweep: Sweep
+    stragglers: Stragglers
     dispatching: Dispatching
     estimates: Estimates
     feed: Feed
@@ -163,6 +165,7 @@ async def world_on(
             bus,
             relay,
             sweep,
+            Stragglers(worker),
             dispatching,
             estimates,
             feed,

@@ -498,11 +498,13 @@ def dispatch(session: Session) -> Dispatch | None:
     return session.exec(select(Dispatch)).one_or_none()
 
 
-def overdue_calls(session: Session, now: datetime, limit: int) -> Sequence[ProviderCall]:
+def overdue_calls(
+    session: Session, state: CallState, now: datetime, limit: int
+) -> Sequence[ProviderCall]:
     """Open calls whose `due_at` has come, whatever their job's state. All tenants: the sweep's."""
     return session.exec(
         select(ProviderCall)
-        .where(col(ProviderCall.due_at) <= now)
+        .where(col(ProviderCall.due_at) <= now, ProviderCall.state == state)
         .order_by(col(ProviderCall.due_at))
         .limit(limit)
     ).all()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from adapters.errors import ResultGone
 from adapters.local.connect import LocalSettings, LocalWorld
 from adapters.ports import PaintedPicture, Painting, PaintRequest, Processes
 from adapters.providers.sketch.provider import SketchSettings
@@ -44,6 +45,9 @@ class InstantPainter:
         Image.new("RGB", SIZE, f"#{request.seed & 0xFFFFFF:06x}").save(picture, "PNG")
         painted = PaintedPicture(picture.getvalue(), "image/png", request.seed)
         return Painting((painted,), "instant-1", Decimal(0))
+
+    async def poll(self, provider_ref: str, request: PaintRequest) -> Painting:
+        raise ResultGone("it answers at once")
 
 
 class InstantWorld(LocalWorld):

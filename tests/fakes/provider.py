@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from adapters.ports import PaintedPicture, Painting, PaintRequest
+from adapters.ports import Accepted, PaintedPicture, Painting, PaintRequest
 from schemas.prices import Price, PriceBook, PriceEntry
 from schemas.requests import AspectRatio, Strategy
 
 COST = Decimal("0.025")
-Answer = Callable[[PaintRequest], Awaitable[Painting]]
+Answer = Callable[[PaintRequest], Awaitable[Painting | Accepted]]
 
 
 async def paints(request: PaintRequest) -> Painting:
@@ -31,6 +32,8 @@ class ScriptedProvider:
         self.repeatable = repeatable
         self.script: list[Answer] = []
         self.calls: Counter[tuple[UUID, int]] = Counter()
+        self.poll_script: list[Answer] = []
+        self.polls: Counter[str] = Counter()
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return "paid-1"
@@ -41,10 +44,21 @@ class ScriptedProvider:
     def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
         return COST
 
-    async def generate(self, request: PaintRequest) -> Painting:
+    async def generate(self, request: PaintRequest) -> Painting | Accepted:
         self.calls[request.job_id, request.attempt] += 1
         answer = self.script.pop(0) if self.script else paints
         return await answer(request)
+
+    async def poll(self, provider_ref: str, request: PaintRequest) -> Painting | Accepted:
+        """What was accepted is done, unless the script of polls says otherwise."""
+        self.polls[provider_ref] += 1
+        answer = self.poll_script.pop(0) if self.poll_script else paints
+        return await answer(request)
+
+
+async def accepts(request: PaintRequest) -> Accepted:
+    """Accepted under the name of its job and attempt, to be asked about again in 10 seconds."""
+    return Accepted(f"{request.job_id}-{request.attempt}", timedelta(seconds=10))
 
 
 def raises(error: Exception) -> Answer:

@@ -51,6 +51,8 @@ PRICES = {
     "sd3.5-flash": Decimal("2.5"),
 }
 V1_PRICE, V1_STEPS = Decimal("0.9"), 30
+CREATIVE_PRICE, CREATIVE_SIZE = Decimal(60), (2048, 2048)
+CREATIVE = "/v2beta/stable-image/upscale/creative"
 
 
 class Misbehaviour(Enum):
@@ -125,6 +127,13 @@ class StabilityDouble:
     slow_came: threading.Event = field(default_factory=threading.Event)
     # A charged call, as soon as it is; for tests that kill the caller then.
     on_paid: Callable[[], None] = lambda: None
+    # Of operations that the service runs by itself: whether it tells under which id, how often it
+    # then says that it is not done, how it answers the polls after these, and what was polled.
+    tells_id: bool = True
+    polls_in_vain: int = 0
+    poll_script: list[Misbehaviour] = field(default_factory=list)
+    polled: list[str] = field(default_factory=list)
+    started: dict[str, Call] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"double": self})
@@ -163,7 +172,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None: ...
 
     def do_GET(self) -> None:
-        if self.path != "/v1/user/balance":
+        if found := re.fullmatch(r"/v2beta/results/(.+)", self.path):
+            if self._authorized():
+                self._poll(found[1])
+        elif self.path != "/v1/user/balance":
             self._refuse(404, "not_found")
         elif self._authorized():
             left = CREDITS - self.double.spent
@@ -197,8 +209,39 @@ class _Handler(BaseHTTPRequestHandler):
             double.on_paid()
             self._paid(told, call, size, v1)
 
+    def _poll(self, name: str) -> None:
+        double = self.double
+        double.polled.append(name)
+        call = double.started.get(name)
+        if call is None:
+            self._refuse(404, "not_found")
+            return
+        if double.polled.count(name) <= double.polls_in_vain:
+            status = json.dumps({"id": name, "status": "in-progress"}).encode()
+            self._reply(202, "application/json", status)
+            return
+        told = double.poll_script.pop(0) if double.poll_script else None
+        if told is M.RESET_BEFORE:
+            self._reset()
+        elif told in REFUSALS:
+            self._refuse(*REFUSALS[told], seconds=told is M.RATE_LIMITED)
+        else:
+            self._painted(told, call, CREATIVE_SIZE, v1=False)
+
     def _paid(self, told: Misbehaviour | None, call: Call, size: tuple[int, int], v1: bool) -> None:
         """Everything after the call was charged."""
+        if call.path == CREATIVE and told is None:
+            name = f"{len(self.double.paid):064x}"
+            self.double.started[name] = call
+            started = {"id": name} if self.double.tells_id else {"status": "in-progress"}
+            self._reply(200, "application/json", json.dumps(started).encode())
+        else:
+            self._painted(told, call, size, v1)
+
+    def _painted(
+        self, told: Misbehaviour | None, call: Call, size: tuple[int, int], v1: bool
+    ) -> None:
+        """The picture of a charged call, or what comes in its place."""
         seed = int(call.fields.get("seed", 0)) or 4242
         picture = painted(size, BLUR if told is M.FILTERED else (seed % 256, 120, 40))
         reason = "CONTENT_FILTERED" if told is M.FILTERED else "SUCCESS"
@@ -254,6 +297,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read(self, body: bytes) -> tuple[Call, tuple[int, int], bool]:
         """The call, the size of its picture, and whether it is one of v1; or raises `Wrong`."""
+        if self.path == CREATIVE:
+            return self._read_creative(self._form(body))
         if found := re.fullmatch(r"/v2beta/stable-image/generate/(core|ultra|sd3)", self.path):
             return self._read_v2(found[1], self._form(body))
         pattern = r"/v1/generation/stable-diffusion-xl-1024-v1-0/(text|image)-to-image"
@@ -285,6 +330,19 @@ class _Handler(BaseHTTPRequestHandler):
             if "aspect_ratio" not in fields:
                 size = _size_of(fields["image"])
         return Call(self.path, fields, PRICES[model], self.client_address[1]), size, False
+
+    def _read_creative(self, fields: dict[str, Any]) -> tuple[Call, tuple[int, int], bool]:
+        known = {"image", "prompt", "negative_prompt", "seed", "style_preset", "output_format",
+                 "creativity"}  # fmt: skip
+        _need(fields.keys() <= known, f"unknown fields {fields.keys() - known}")
+        _need(1 <= len(fields.get("prompt", "")) <= 10_000, "prompt")
+        _need(0 <= int(fields.get("seed", 0)) <= 4_294_967_294, "seed")
+        _need(fields.get("style_preset", "anime") in STYLES, "style_preset")
+        _need(fields.get("output_format", "png") in {"png", "jpeg", "webp"}, "output_format")
+        width, height = _size_of(fields.get("image"))
+        _need(min(width, height) >= 64 and width * height <= 1_048_576, "size")
+        call = Call(self.path, fields, CREATIVE_PRICE, self.client_address[1])
+        return call, CREATIVE_SIZE, False
 
     def _read_v1(self, kind: str, body: bytes) -> tuple[Call, tuple[int, int], bool]:
         if kind == "text":

@@ -11,6 +11,7 @@ from adapters.errors import (
     OutcomeUnknown,
     ProviderBusy,
     ProviderRefused,
+    ResultGone,
     Unavailable,
 )
 from adapters.ports import (
@@ -67,6 +68,9 @@ class SketchProvider:
         self._processes = processes
         self._clock = clock
         self._settings = settings
+
+    async def poll(self, provider_ref: str, request: PaintRequest) -> Painting:
+        raise ResultGone("sketch answers at once; it has accepted nothing")
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return MODEL

@@ -12,11 +12,12 @@ from adapters.errors import (
     ProviderBusy,
     ProviderRefused,
     ProviderUnusable,
+    ResultGone,
     Unavailable,
 )
 from adapters.http import ChargingService, open_client
-from adapters.ports import PaintedPicture, Painting, PaintRequest, Processes
-from adapters.providers.stability import shapes
+from adapters.ports import Accepted, PaintedPicture, Painting, PaintRequest, Processes
+from adapters.providers.stability import creative, shapes
 from adapters.providers.stability.models import Resolved, Wire, resolve
 from adapters.providers.stability.settings import StabilitySettings
 from adapters.providers.stability.shapes import RATIOS, V1_SIZES
@@ -29,7 +30,7 @@ from adapters.providers.stability.wire import (
     asking,
     credits_of,
 )
-from schemas.prices import PRICE_BOOKS, Price
+from schemas.prices import PRICE_BOOKS, UPSCALE_CREATIVE, Price
 from schemas.requests import AspectRatio, Quality, Strategy
 
 log = structlog.get_logger(__name__)
@@ -110,6 +111,32 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
             model=resolved.model.name,
             cost=self.price(request.quality, request.strategy),
             warnings=(*resolved.warnings, *cut),
+        )
+
+    async def poll(self, provider_ref: str, request: PaintRequest) -> Painting | Accepted:
+        asked = creative.asking_about(provider_ref)
+        try:
+            reply = await self._service.ask(
+                "GET",
+                asked.path,
+                within=self._within,
+                max_bytes=self._settings.max_reply_bytes,
+                taken=creative.TAKEN,
+                **asked.content,
+            )
+            drawn = creative.finished(reply, request.seed)
+        except ProviderRefused as exc:
+            if exc.code == "moderated":
+                raise
+            # 404 above all: kept for a day, and only for the key that started it.
+            raise ResultGone(str(exc)) from exc
+        if drawn is None:
+            return Accepted(provider_ref, creative.ASK_AGAIN_AFTER)
+        price = self.price_book.price(UPSCALE_CREATIVE, Quality(request.quality))
+        return Painting(
+            pictures=(PaintedPicture(drawn.data, drawn.content_type, drawn.seed),),
+            model=UPSCALE_CREATIVE,
+            cost=price.usd if price is not None else None,
         )
 
     def _resolved(self, quality: str, strategy: Strategy) -> Resolved:

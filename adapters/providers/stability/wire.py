@@ -85,7 +85,7 @@ def asking(
         form["aspect_ratio"] = ratio.value
     if source is not None:
         form["strength"] = str(strength)
-    fields = _fields(form, "image", source)
+    fields = fields_of(form, "image", source)
     path = f"/v2beta/stable-image/generate/{wire.value}"
     return Asking(path, {"files": fields, "headers": {"accept": "image/*"}})
 
@@ -122,11 +122,11 @@ def _asking_v1(
         form[f"text_prompts[{index}][weight]"] = f"{weight:g}"
     # v1 counts the other way round: how much of the picture is kept.
     form["image_strength"] = str(1 - strength)
-    fields = _fields(form, "init_image", source)
+    fields = fields_of(form, "init_image", source)
     return Asking(f"{engine}/image-to-image", {"files": fields, "headers": headers})
 
 
-def _fields(form: Mapping[str, str], name: str, picture: bytes | None) -> list[tuple[str, Any]]:
+def fields_of(form: Mapping[str, str], name: str, picture: bytes | None) -> list[tuple[str, Any]]:
     """The fields of a multipart form, empty ones left out; a field without a file name is text."""
     fields: list[tuple[str, Any]] = [
         (key, (None, value.encode())) for key, value in form.items() if value
@@ -144,13 +144,13 @@ def answer(reply: Reply, wire: Wire, seed: int) -> Drawn:
     not what it should be: by then it was charged, or may have been.
     """
     if wire is Wire.V1:
-        artifacts = _json(reply).get("artifacts")
+        artifacts = json_of(reply).get("artifacts")
         if not (isinstance(artifacts, list) and artifacts and isinstance(artifacts[0], dict)):
             raise OutcomeUnknown("Stability AI's reply has no artifacts")
         told = artifacts[0]
         return _drawn(_bytes(told.get("base64")), told.get("finishReason"), told.get("seed"), seed)
     if reply.content_type == "application/json":
-        told = _json(reply)
+        told = json_of(reply)
         return _drawn(_bytes(told.get("image")), told.get("finish_reason"), told.get("seed"), seed)
     headers = reply.headers
     return _drawn(reply.body, headers.get("finish-reason"), headers.get("seed"), seed)
@@ -176,7 +176,7 @@ def _drawn(data: bytes, reason: Any, seed: Any, asked_seed: int) -> Drawn:
 
 def credits_of(reply: Reply) -> Decimal:
     """What a reply of the balance says."""
-    told = _json(reply, parse_float=Decimal).get("credits")
+    told = json_of(reply, parse_float=Decimal).get("credits")
     if isinstance(told, bool) or not isinstance(told, int | Decimal):
         raise OutcomeUnknown("Stability AI's reply has no balance")
     return Decimal(told)
@@ -189,7 +189,7 @@ def content_type_of(data: bytes) -> str | None:
     return next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
 
 
-def _json(reply: Reply, **options: Any) -> dict[str, Any]:
+def json_of(reply: Reply, **options: Any) -> dict[str, Any]:
     try:
         told = json.loads(reply.body, **options)
     except (ValueError, RecursionError) as exc:
