@@ -28,7 +28,9 @@ from adapters.ports import (
 )
 from pipeline import finish
 from pipeline.claim import Claim, NotNow, claim
+from pipeline.fallback import asked_of
 from pipeline.final import strategy_of
+from pipeline.gate import is_late
 from pipeline.move import JobMoved
 from pipeline.poll import WAIT_AFTER_ERROR, NotYet, accept, ask_about, can_be_kept, wait_on
 from pipeline.settle import Settlement, settle_call
@@ -111,12 +113,18 @@ async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | 
         settlement = Settlement.busy("the lease was too short when it came", worker.journal.now())
         await _within(deadline, worker, lambda: settle_call(job, settlement, worker))
         return None
+    limits = provider.limits
+    assert job.started_at is not None
+    if limits is not None and is_late(limits, job.started_at, worker.journal.now()):
+        settlement = Settlement.busy("its turn by the rate had passed", worker.journal.now())
+        await _within(deadline, worker, lambda: settle_call(job, settlement, worker))
+        return None
     started = worker.clock.monotonic()
     try:
         async with asyncio.timeout(worker.budgets.provider.total_seconds()):
             answer = await provider.generate(paint_request(job, claimed.source))
     except ProviderBusy as exc:
-        settlement = Settlement.busy(str(exc), worker.journal.now(), exc.retry_after)
+        settlement = Settlement.of_busy(exc, worker.journal.now())
     except ProviderRefused as exc:
         settlement = Settlement.refused(exc.code, str(exc), may_be_charged=exc.may_be_charged)
     except (OutcomeUnknown, TimeoutError) as exc:
@@ -135,7 +143,7 @@ async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | 
                 return received
         elif can_be_kept(answer):
             accepted = answer
-            await _within(deadline, worker, lambda: accept(job, accepted, worker))
+            await _within(deadline, worker, lambda: accept(job, accepted, claimed.probed, worker))
             return None
         else:
             reason = "the provider accepted it under a name that cannot be kept"
@@ -181,6 +189,7 @@ async def _keep(
             journal=worker.journal,
             ids=worker.ids,
             lease_token=claimed.token,
+            probed=claimed.probed,
         ),
     )
     return Received(received, staged.manifest, staged.at_hand)
@@ -201,7 +210,7 @@ async def _within(deadline: float, worker: Worker, commit: Callable[[], Awaitabl
 
 
 def paint_request(job: JobRow, source: bytes | None = None) -> PaintRequest:
-    asked = job.request
+    asked = asked_of(job)
     return PaintRequest(
         job_id=job.id,
         attempt=job.attempt,
