@@ -143,7 +143,7 @@ async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | 
                 return received
         elif can_be_kept(answer):
             accepted = answer
-            await _within(deadline, worker, lambda: accept(job, accepted, worker))
+            await _within(deadline, worker, lambda: accept(job, accepted, claimed.probed, worker))
             return None
         else:
             reason = "the provider accepted it under a name that cannot be kept"

@@ -13,6 +13,7 @@ import structlog
 
 from adapters.errors import OutcomeUnknown, ProviderBusy, ProviderRefused, ResultGone
 from adapters.ports import Accepted, Painting, PaintRequest
+from pipeline.key_news import close_probed
 from pipeline.move import JobMoved, job_key
 from pipeline.settle import Settlement, clean
 from pipeline.worker import Worker
@@ -86,14 +87,15 @@ def can_be_kept(accepted: Accepted) -> bool:
     return bool(ref) and clean(ref) == ref
 
 
-async def accept(job: JobRow, accepted: Accepted, worker: Worker) -> None:
+async def accept(job: JobRow, accepted: Accepted, probed: RowKey | None, worker: Worker) -> None:
     """Write that the call of `job.attempt` was accepted, and let *job* wait for its poll.
 
+    *probed* is the gate whose key the acceptance shows to be good.
     So does the acceptance of a call that was given up meanwhile: it can be asked about after all.
     """
     states = frozenset({CallState.INTENT, CallState.UNKNOWN})
     wait, ref = accepted.ask_again_after, accepted.provider_ref
-    await _wait(job, wait, WORKS_ON_IT, states, worker, provider_ref=ref)
+    await _wait(job, wait, WORKS_ON_IT, states, worker, probed, provider_ref=ref)
 
 
 async def wait_on(job: JobRow, not_yet: NotYet, worker: Worker) -> None:
@@ -111,12 +113,16 @@ async def _wait(
     detail: str,
     states: frozenset[CallState],
     worker: Worker,
+    probed: RowKey | None = None,
     **facts: str,
 ) -> None:
-    again_at = worker.journal.now() + min(max(wait, LEAST_WAIT), MOST_WAIT)
+    now = worker.journal.now()
+    again_at = now + min(max(wait, LEAST_WAIT), MOST_WAIT)
     call_key = RowKey(ProviderCallRow, (job.id, job.attempt))
 
     def decide(look: Look, writes: Writes) -> None:
+        if probed is not None:
+            close_probed(look, writes, probed, job.id, now)
         call, current = look.get(ProviderCallRow, *call_key.key), look.get(JobRow, job.id)
         if call is None or call.state not in states:
             return
@@ -132,7 +138,9 @@ async def _wait(
         if current is not None and waits:
             writes.update(_waiting(current, again_at), job.id)
 
-    await worker.journal.record(Step("wait_on_call", decide, (job_key(job.id), call_key)))
+    shared = (probed,) if probed is not None else ()
+    step = Step("wait_on_call", decide, (job_key(job.id), call_key), shared)
+    await worker.journal.record(step)
     log.info("call_accepted", job_id=str(job.id), attempt=job.attempt, detail=detail)
 
 

@@ -104,21 +104,88 @@ async def settle_call(
 
     A call that is settled stays as it is.
     """
+    event_id, retry_id, now = worker.ids.new(), worker.ids.new(), worker.journal.now()
+    call_key = RowKey(ProviderCallRow, (job.id, job.attempt))
     gate = worker.providers.gate(job.provider)
-    settling = _Settling(
-        job=job,
-        settlement=settlement,
-        worker=worker,
-        only=only,
-        gate=gate,
-        now=worker.journal.now(),
-        event_id=worker.ids.new(),
-        retry_id=worker.ids.new(),
-    )
+
+    def decide(look: Look, writes: Writes) -> None:
+        news = None
+        call = look.get(ProviderCallRow, job.id, job.attempt)
+        if call is not None:
+            if call.state not in only:
+                return
+            settled = {"state": settlement.call, "detail": settlement.detail, "settled_at": now}
+            writes.update(call.changed(**settled, due_at=None), *call_key.key)
+            if gate is not None and call.provider == job.provider:
+                news = _heard(settlement, job, call, gate, look, writes, now=now)
+        current = look.get(JobRow, job.id)
+        runs = current is not None and current.state is State.RUNNING
+        if current is not None and runs and current.attempt == job.attempt:
+            _move_on(current, call, news, look, writes)
+        if news is not None:
+            news.store(look, writes)
+
+    def _move_on(
+        current: JobRow,
+        call: ProviderCallRow | None,
+        news: KeyNews | None,
+        look: Look,
+        writes: Writes,
+    ) -> None:
+        match settlement.job:
+            case "release" | "repeat" if blog_is_deleted(look, current):
+                # The blog's queued jobs were cancelled; in the queue it would be paid for.
+                reason = "blog_deleted"
+                move_job(writes, current, Trigger.CANCEL, at=now, event_id=event_id, reason=reason)
+            case "release" | "fail" if not blog_is_deleted(look, current) and (
+                instead := _instead(current, settlement, worker, now)
+            ):
+                reason, handed = instead
+                _release(current, now, writes, reason, **handed)
+            case "release":
+                not_before, waits = _put_off(current, settlement, news, now)
+                _release(current, not_before, writes, **waits)
+            case "repeat" if current.lost_calls + 1 < MAX_REPEATS:
+                wait = timedelta(seconds=REPEAT_BACKOFF.after(current.lost_calls + 1))
+                _release(current.changed(lost_calls=current.lost_calls + 1), now + wait, writes)
+            case "repeat":
+                _fail(current, call, "provider_failing", writes)
+            case "by_policy" if _asks_again(current, look, worker):
+                failed = _fail(current, call, "outcome_unknown", writes)
+                _ask_again(failed, call, writes, at=now, event_id=retry_id)
+            case "fail" | "by_policy":
+                _fail(current, call, settlement.code or "failed", writes)
+            case _ as never:
+                assert_never(never)
+
+    def _release(
+        current: JobRow,
+        not_before: datetime,
+        writes: Writes,
+        reason: str = settlement.detail,
+        **changes: Any,
+    ) -> None:
+        move_job(
+            writes,
+            current,
+            Trigger.RELEASE,
+            at=now,
+            event_id=event_id,
+            reason=reason,
+            not_before=not_before,
+            wake_at=first_wake(now, not_before, current.deadline_at),
+            **changes,
+        )
+
+    def _fail(current: JobRow, call: ProviderCallRow | None, code: str, writes: Writes) -> JobRow:
+        message = _advice(code, settlement, current, call)
+        return fail_job(
+            writes, current, code, message, at=now, event_id=event_id, detail=settlement.detail
+        )
+
     # Most answers put the job back into the queue: its batch is named only when it has to be.
     shared = (*blog_keys([job]), *((gate.key,) if gate is not None else ()))
-    call_key = RowKey(ProviderCallRow, (job.id, job.attempt))
-    step = Step("settle_call", settling.decide, (job_key(job.id), call_key), shared)
+    step = Step("settle_call", decide, (job_key(job.id), call_key), shared)
     await record_moves(worker.journal, step)
     log.info(
         "call_settled",
@@ -129,131 +196,21 @@ async def settle_call(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Settling:
-    """The decision about one call, and about its job where that still runs."""
-
-    job: JobRow
-    settlement: Settlement
-    worker: Worker
-    only: frozenset[CallState]
-    gate: Gate | None
-    now: datetime
-    event_id: UUID
-    retry_id: UUID
-
-    def decide(self, look: Look, writes: Writes) -> None:
-        job, settlement = self.job, self.settlement
-        news = None
-        call = look.get(ProviderCallRow, job.id, job.attempt)
-        if call is not None:
-            if call.state not in self.only:
-                return
-            settled = call.changed(
-                state=settlement.call,
-                detail=settlement.detail,
-                settled_at=self.now,
-                due_at=None,
-            )
-            writes.update(settled, job.id, job.attempt)
-            if self.gate is not None and call.provider == job.provider:
-                news = KeyNews.hear(look, self.gate, settlement.says, call, now=self.now)
-                if settlement.code == "model_retired":
-                    news.retire(job, call, settlement.detail, writes)
-        current = look.get(JobRow, job.id)
-        runs = current is not None and current.state is State.RUNNING
-        if current is not None and runs and current.attempt == job.attempt:
-            self._move_on(current, call, news, look, writes)
-        if news is not None:
-            news.store(look, writes)
-
-    def _move_on(
-        self,
-        current: JobRow,
-        call: ProviderCallRow | None,
-        news: KeyNews | None,
-        look: Look,
-        writes: Writes,
-    ) -> None:
-        settlement, now = self.settlement, self.now
-        match settlement.job:
-            case "release" | "repeat" if blog_is_deleted(look, current):
-                # The blog's queued jobs were cancelled; in the queue it would be paid for.
-                move_job(
-                    writes,
-                    current,
-                    Trigger.CANCEL,
-                    at=now,
-                    event_id=self.event_id,
-                    reason="blog_deleted",
-                )
-            case "release" | "fail" if not blog_is_deleted(look, current) and (
-                instead := _instead(current, settlement, self.worker, now)
-            ):
-                reason, handed = instead
-                self._release(current, now, writes, reason, **handed)
-            case "release":
-                not_before, waits = _put_off(current, settlement, news, now)
-                self._release(current, not_before, writes, settlement.detail, **waits)
-            case "repeat" if current.lost_calls + 1 < MAX_REPEATS:
-                lost = current.lost_calls + 1
-                not_before = now + timedelta(seconds=REPEAT_BACKOFF.after(lost))
-                self._release(current, not_before, writes, settlement.detail, lost_calls=lost)
-            case "repeat":
-                self._fail(current, call, "provider_failing", writes)
-            case "by_policy" if self._asks_again(current, look):
-                # The one retry without a person: two moves, two events.
-                failed = self._fail(current, call, "outcome_unknown", writes)
-                note = _asked_again(current, call)
-                retry_job(
-                    writes,
-                    failed,
-                    at=now,
-                    event_id=self.retry_id,
-                    reason=OnUnknown.RETRY_ONCE,
-                    asked_again_at=now,
-                    warnings=[*current.warnings, note],
-                )
-            case "fail" | "by_policy":
-                self._fail(current, call, settlement.code or "failed", writes)
-            case _ as never:
-                assert_never(never)
-
-    def _release(
-        self, current: JobRow, not_before: datetime, writes: Writes, reason: str, **changes: Any
-    ) -> None:
-        move_job(
-            writes,
-            current,
-            Trigger.RELEASE,
-            at=self.now,
-            event_id=self.event_id,
-            reason=reason,
-            not_before=not_before,
-            wake_at=first_wake(self.now, not_before, current.deadline_at),
-            **changes,
-        )
-
-    def _asks_again(self, current: JobRow, look: Look) -> bool:
-        policy = self.worker.providers.on_unknown.of(current)
-        return (
-            policy is OnUnknown.RETRY_ONCE
-            and current.asked_again_at is None
-            and not blog_is_deleted(look, current)
-        )
-
-    def _fail(
-        self, current: JobRow, call: ProviderCallRow | None, code: str, writes: Writes
-    ) -> JobRow:
-        return fail_job(
-            writes,
-            current,
-            code,
-            _advice(code, self.settlement, current, call),
-            at=self.now,
-            event_id=self.event_id,
-            detail=self.settlement.detail,
-        )
+def _heard(
+    settlement: Settlement,
+    job: JobRow,
+    call: ProviderCallRow,
+    gate: Gate,
+    look: Look,
+    writes: Writes,
+    *,
+    now: datetime,
+) -> KeyNews:
+    """What the call's answer says of the key with which it was made."""
+    news = KeyNews.hear(look, gate, settlement.says, call, now=now)
+    if settlement.code == "model_retired":
+        news.retire(job, call, settlement.detail, writes)
+    return news
 
 
 def _instead(
@@ -290,19 +247,40 @@ def _put_off(
     return not_before, {"waiting": waiting.value, "busy_since": job.busy_since or now}
 
 
+def _asks_again(job: JobRow, look: Look, worker: Worker) -> bool:
+    """Whether the job's policy buys another try; whoever keeps budgets asks them here as well."""
+    return (
+        worker.providers.on_unknown.of(job) is OnUnknown.RETRY_ONCE
+        and job.asked_again_at is None
+        and not blog_is_deleted(look, job)
+    )
+
+
+def _ask_again(
+    failed: JobRow, call: ProviderCallRow | None, writes: Writes, *, at: datetime, event_id: UUID
+) -> None:
+    """The one retry without a person, in the step in which the job failed."""
+    note = (
+        f"the answer of attempt {failed.attempt} was lost and {_may_be_charged(failed, call)};"
+        f" the provider was asked once more (on_unknown: {OnUnknown.RETRY_ONCE.value})"
+    )
+    retry_job(
+        writes,
+        failed,
+        at=at,
+        event_id=event_id,
+        reason=OnUnknown.RETRY_ONCE,
+        asked_again_at=at,
+        warnings=[*failed.warnings, note],
+    )
+
+
 def _may_be_charged(job: JobRow, call: ProviderCallRow | None) -> str:
     """What a lost answer may have cost, in words."""
     if call is None or call.amount is None:
         return f"an amount that nobody knows may have been charged by {job.provider}"
     amount = f"${call.amount.normalize():f}"
     return f"{amount} may have been charged by {call.provider} ({call.model})"
-
-
-def _asked_again(job: JobRow, call: ProviderCallRow | None) -> str:
-    return (
-        f"the answer of attempt {job.attempt} was lost and {_may_be_charged(job, call)};"
-        f" the provider was asked once more (on_unknown: {OnUnknown.RETRY_ONCE.value})"
-    )
 
 
 def _advice(code: str, settlement: Settlement, job: JobRow, call: ProviderCallRow | None) -> str:

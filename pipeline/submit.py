@@ -153,10 +153,10 @@ def _new(asked: _Asked) -> JobRow:
         seed=asked.request.seed or asked.ids.seed(),
         provider=provider.name,
         warnings=warnings,
-        fallback=chosen_fallback(asked.request, provider, asked.providers),
         on_unknown=asked.providers.on_unknown.promised(
             asked.request.on_unknown, provider, is_draft=is_draft
         ),
+        fallback=chosen_fallback(asked.request, provider, asked.providers),
     )
 
 

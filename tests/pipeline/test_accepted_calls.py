@@ -14,9 +14,10 @@ from adapters.errors import (
     OutcomeUnknown,
     ProviderBusy,
     ProviderRefused,
+    ProviderUnusable,
     ResultGone,
 )
-from adapters.ports import Accepted, Painting, PaintRequest
+from adapters.ports import Accepted, KeyLimits, Painting, PaintRequest
 from adapters.store import reads
 from pipeline.cancel import cancel
 from pipeline.journal import Journal
@@ -24,7 +25,7 @@ from pipeline.retry import retry
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import load_manifest, manifest_key, stage
 from pipeline.stragglers import Stragglers
-from schemas.tables import CallState, JobRow, ProviderCall
+from schemas.tables import CallState, Circuit, JobRow, ProviderCall
 from states.table import State
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import COST, Answer, accepts, paints, raises
@@ -429,3 +430,17 @@ async def test_an_acceptance_under_no_usable_name_is_a_lost_answer(world: World,
     await world.deliver(job_id)
     assert (await world.job(job_id)).state is State.FAILED
     assert (await call_of(world, job_id)).state is CallState.UNKNOWN
+
+
+async def test_a_key_whose_probe_was_accepted_is_good(database_url: str) -> None:
+    limits = KeyLimits("cafe0123", 100, timedelta(seconds=10))
+    async with world_on(database_url, limits=limits) as world:
+        job_id = await world.submit()
+        refused = ProviderUnusable("out_of_credit", "402", timedelta(minutes=5))
+        world.provider.script += [raises(refused), accepts]
+        await world.deliver(job_id)
+        await pass_time(world, 300)
+        await world.deliver(job_id, 2)
+        assert (await call_of(world, job_id, 2)).state is CallState.ACCEPTED
+        (key,) = await world.store.read(reads.provider_keys)
+        assert key.circuit is Circuit.CLOSED

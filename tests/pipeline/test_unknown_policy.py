@@ -42,6 +42,7 @@ async def told(world: World, job_id: UUID) -> ImageJobStatusResponse:
         job_id,
         tenant=TENANT,
         journal=world.journal,
+        providers=world.worker.providers,
         base_url="http://test",
         estimates=world.estimates,
     )

@@ -249,7 +249,9 @@ async def test_an_accepted_call_sends_its_running_job_to_be_polled(store: AnySto
     await store.commit([Step("accept", accept)])
     unsent = await store.read(reads.unsent_jobs, "here", 10)
     assert [one.job_id for one in unsent] == [job.id]
-    assert [one.job_id for one in await store.read(reads.overdue_calls, NOW, 10)] == [job.id]
+    overdue = await store.read(reads.overdue_calls, CallState.ACCEPTED, NOW, 10)
+    assert [one.job_id for one in overdue] == [job.id]
+    assert not await store.read(reads.overdue_calls, CallState.INTENT, NOW, 10)
 
 
 async def test_an_inbox_row_stands_for_one_effect(store: AnyStore) -> None:
