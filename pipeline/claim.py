@@ -13,6 +13,7 @@ import structlog
 from adapters.errors import BlobStoreUnavailable, NoSuchObject
 from adapters.ports import MADE_OF_SOURCE
 from adapters.store import reads
+from pipeline.budget_limits import day_of
 from pipeline.final import strategy_of
 from pipeline.move import exceed_deadline, fail_job, job_key, move_job
 from pipeline.tally import record_moves
@@ -212,6 +213,8 @@ class _Claiming:
                 state=CallState.INTENT,
                 lease_token=self.token,
                 amount=provider.price(job.quality, strategy_of(job)),
+                price_book=provider.price_book.version,
+                day=job.held_on or day_of(self.now),
                 due_at=self.lease_until,
                 created_at=self.now,
             ),

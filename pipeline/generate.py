@@ -133,6 +133,7 @@ async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | 
                 lambda: finish.receive(
                     job.id,
                     staged.manifest,
+                    tenant=job.tenant,
                     journal=worker.journal,
                     ids=worker.ids,
                     lease_token=claimed.token,
@@ -192,6 +193,7 @@ async def _stage(
                 provider=job.provider,
                 elapsed_seconds=elapsed,
                 blobs=worker.blobs,
+                price_book=worker.providers.by_name[job.provider].price_book.version,
             )
         except BlobStoreUnavailable as exc:
             failures += 1

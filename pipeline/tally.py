@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID, uuid5
 
+from pipeline.budgets import book
 from pipeline.journal import Journal
 from schemas.events import EventType, StreamKind, data_json
 from schemas.step import Look, RowKey, Step, Writes
@@ -53,7 +54,8 @@ def batch_keys(job: JobRow) -> tuple[RowKey, ...]:
 
 
 async def record_moves(journal: Journal, step: Step[T], *, cancels: UUID | None = None) -> T:
-    """Record a step that may move jobs, and count in its commit what it moves.
+    """Record a step that may move jobs or settle calls; count in its commit what it moves, and
+    book there what that means for budgets.
 
     Unless it loses, it also cancels the batch *cancels*, which it names.
 
@@ -68,6 +70,7 @@ def _tallied(step: Step[T], at: datetime, cancels: UUID | None) -> Step[T]:
         mine = TalliedWrites.over(writes)
         answer = step.decide(look, mine)
         _count_moves(look, mine, at, cancels)
+        book(look, mine)
         return answer
 
     return Step(step.name, decide, step.keys, step.shared, step.creates)

@@ -213,7 +213,10 @@ async def _start_sending(
     drain_seconds = settings.times.drain_seconds
     queue = world.open_queue(partial(generate, worker=worker))
     bus = world.open_bus(
-        [Subscription(s.name, s.types, s.handler(journal, world.ids)) for s in SUBSCRIBERS],
+        [
+            Subscription(s.name, s.types, s.handler(journal, world.ids, worker.providers))
+            for s in SUBSCRIBERS
+        ],
         partial(quarantine, journal=journal),
     )
     relay = Relay(

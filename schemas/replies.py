@@ -13,6 +13,7 @@ from schemas.requests import (
     Approval,
     AspectRatio,
     FocalPoint,
+    Period,
     Quality,
     Role,
     Strategy,
@@ -25,12 +26,17 @@ from states.table import ImageJobStatus
 Dollars = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 
 
-def _plain(amount: Decimal) -> str:
+def plain(amount: Decimal) -> str:
+    """*amount* in full, without an exponent and without zeros at its end."""
     return format(amount.normalize(), "f")
 
 
+def dollars(amount: Decimal) -> str:
+    return f"{'-' if amount < 0 else ''}${plain(abs(amount))}"
+
+
 # A sum, or a share of one: text, so that it stays exact however long it is.
-Exact = Annotated[Decimal, PlainSerializer(_plain, return_type=str, when_used="json")]
+Exact = Annotated[Decimal, PlainSerializer(plain, return_type=str, when_used="json")]
 
 
 class Problem(BaseModel):
@@ -377,6 +383,33 @@ class BlogCostsResponse(BaseModel):
     by_quality: list[QualityCost]
     saving: DraftSaving | None
     """Null until a final of a draft is completed, and while a price that it needs is unknown."""
+
+
+class BudgetResponse(BaseModel):
+    """How much may be spent. Money is text: exact US dollars."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    blog_id: str | None
+    """Null for all of the tenant's pictures, with a blog or without."""
+    period: Period
+    day: str | None
+    """Of a daily budget: the day (UTC) that the amounts are of."""
+    limit: Exact
+    spent: Exact
+    """What the ledger says was charged; more than `limit` where a call was dearer than expected, or
+    begun before there was a limit."""
+    held: Exact
+    """For jobs under way, and for calls whose answer is lost or still to come."""
+    left: Exact
+    """What may still be asked for: `limit` - `spent` - `held`. Negative above the limit."""
+
+
+class BudgetListResponse(BaseModel):
+    """The reply of `GET /api/v1/images/budgets`."""
+
+    currency: str = "USD"
+    budgets: list[BudgetResponse]
 
 
 class ApprovalLinksResponse(BaseModel):

@@ -55,6 +55,13 @@ class AspectRatio(StrEnum):
         return int(width), int(height)
 
 
+class Period(StrEnum):
+    """What a budget limits: all that is ever spent, or each day (UTC) for itself."""
+
+    TOTAL = "total"
+    DAY = "day"
+
+
 class Role(StrEnum):
     """What a picture is for in its blog post."""
 

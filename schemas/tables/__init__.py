@@ -8,6 +8,7 @@ from schemas.tables.batches import (
     Promotion,
     PromotionRow,
 )
+from schemas.tables.budgets import ALL, Budget, BudgetRow, Spend, SpendRow
 from schemas.tables.calls import OPEN_CALLS, CallState, ProviderCall, ProviderCallRow
 from schemas.tables.dispatch import Dispatch, DispatchRow
 from schemas.tables.events import (
@@ -40,11 +41,14 @@ TABLES: dict[type[Row], type[Row]] = {
     InboxRow: Inbox,
     DeadLetterRow: DeadLetter,
     DispatchRow: Dispatch,
+    BudgetRow: Budget,
+    SpendRow: Spend,
     IdempotencyKeyRow: IdempotencyKey,
     EventRow: Event,
 }
 
 __all__ = [
+    "ALL",
     "OPEN_CALLS",
     "TABLES",
     "Batch",
@@ -53,6 +57,8 @@ __all__ = [
     "BlogRow",
     "BlogSlot",
     "BlogSlotRow",
+    "Budget",
+    "BudgetRow",
     "CallState",
     "DeadLetter",
     "DeadLetterRow",
@@ -81,4 +87,6 @@ __all__ = [
     "SlotCandidateRow",
     "SlotChange",
     "SlotChangeRow",
+    "Spend",
+    "SpendRow",
 ]

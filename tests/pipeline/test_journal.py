@@ -494,11 +494,10 @@ async def test_a_step_that_is_decided_again_is_not_withdrawn_with_its_caller(ben
 
 
 async def test_a_step_that_asks_for_what_it_has_named_is_a_defect_and_ends(bench: Bench) -> None:
+    unknown = job_key(uuid4())
+
     def decide(_: Look, __: Writes) -> None:
-        raise RowsUnnamed([job_key(NAMED)])
+        raise RowsUnnamed([unknown])
 
     with pytest.raises(RowsUnnamed):
         await bench.journal.record(Step("greedy", decide))
-
-
-NAMED = uuid4()
