@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from pipeline.budget_limits import ZERO, Scope, day_of, refusal, root, scopes, standing
 from pipeline.ledger import CHARGED, MAYBE_CHARGED
-from schemas.columns import MONEY_PLACES
+from schemas.requests import MONEY_PLACES
 from schemas.step import Look, RowKey, Writes
 from schemas.tables import BudgetRow, JobRow, ProviderCallRow, Row, SpendRow
 from states.table import State
@@ -50,9 +50,13 @@ def hold(
     A job that holds something already exchanges it. The caller writes the jobs. Raises
     `BudgetExceeded`, and `PriceUnknown` where a price is not known and anything is limited.
     """
+    roots = hold_keys(jobs, prices)
+    look.require(roots)
+    unlimited = all(look.get(BudgetRow, *key.key) is None for key in roots)
+    if unlimited and all(job.held is None for job in jobs):
+        return list(jobs)
     day = day_of(at)
     counters = _Counters(look, writes)
-    look.require(hold_keys(jobs, prices))
     asking = [
         (job, price) if price != ZERO and counters.has_budgets(job.tenant) else (job, ZERO)
         for job, price in zip(jobs, prices, strict=True)

@@ -105,6 +105,8 @@ class ImageResultResponse(BaseModel):
     seed: int | None = None
     cost: Dollars | None
     """US dollars; null where the price is not known."""
+    price_book: str | None = None
+    """The version of the price book that says so."""
     fidelity: Fidelity | None = None
     """Of a final: how much of its draft it kept; null where the draft's picture is gone."""
 
@@ -380,6 +382,8 @@ class BlogCostsResponse(BaseModel):
     spent: Exact
     possible: Exact
     unknown_prices: int
+    price_books: list[str]
+    """The versions of the price books by which these amounts were found."""
     by_quality: list[QualityCost]
     saving: DraftSaving | None
     """Null until a final of a draft is completed, and while a price that it needs is unknown."""

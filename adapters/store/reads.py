@@ -243,6 +243,7 @@ class Charge(NamedTuple):
     job_state: State
     call_state: CallState
     amount: Decimal | None
+    price_book: str | None
 
 
 def charges_of_blog(session: Session, tenant: str, blog_id: str) -> Sequence[Charge]:
@@ -254,9 +255,10 @@ def charges_of_blog(session: Session, tenant: str, blog_id: str) -> Sequence[Cha
         Job.state,
         ProviderCall.state,
         ProviderCall.amount,
+        ProviderCall.price_book,
     )
     rows = session.exec(
-        sa.select(*columns)  # type: ignore[call-overload]  # seven columns are too many for SQLModel's select
+        sa.select(*columns)  # type: ignore[call-overload]  # eight columns are too many for SQLModel's select
         .join(ProviderCall, col(ProviderCall.job_id) == col(Job.id))
         .where(Job.tenant == tenant, Job.blog_id == blog_id)
     ).all()

@@ -1,14 +1,12 @@
 """`limner blogs`: what stands in the places of a post, and what its pictures cost."""
 
-from decimal import Decimal
-
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.output import Output, clean, counted, facts
 from pipeline.cli.reach import Place
 from pipeline.cli.start import WrongUsage
-from schemas.replies import BlogCostsResponse, BlogImagesResponse, SlotResponse
+from schemas.replies import BlogCostsResponse, BlogImagesResponse, SlotResponse, dollars
 
 # What a blog_id may not hold: it is part of an address.
 SEPARATORS = "/?#"
@@ -84,22 +82,18 @@ def _table(blog: BlogImagesResponse) -> Table:
 def _costs(costs: BlogCostsResponse) -> list[tuple[str, object]]:
     saving = costs.saving
     return [
-        ("spent", _dollars(costs.spent)),
-        ("possible besides", _dollars(costs.possible) if costs.possible else None),
+        ("spent", dollars(costs.spent)),
+        ("possible besides", dollars(costs.possible) if costs.possible else None),
         ("unknown prices", costs.unknown_prices or None),
         *(
-            (one.quality.value, f"{_dollars(one.spent)} ({counted(one.jobs, 'job')})")
+            (one.quality.value, f"{dollars(one.spent)} ({counted(one.jobs, 'job')})")
             for one in costs.by_quality
         ),
         ("drafts", costs.drafts),
         ("finals", costs.finals),
-        ("saved by drafts", _dollars(saving.saved) if saving else None),
+        ("saved by drafts", dollars(saving.saved) if saving else None),
         (
             "share of all-final",
             f"{saving.share:.1%}" if saving and saving.share is not None else None,
         ),
     ]
-
-
-def _dollars(amount: Decimal) -> str:
-    return f"{'-' if amount < 0 else ''}${abs(amount).normalize():f}"

@@ -8,6 +8,7 @@ from pipeline.routes import (
     approvals,
     batches,
     blogs,
+    budgets,
     dispatch,
     events,
     health,
@@ -41,6 +42,7 @@ def create_api() -> FastAPI:
         docs_url=None,
     )
     modules = (
+        budgets,  # before pictures, whose ids stand in the same place of an address
         images,
         batches,
         jobs,
