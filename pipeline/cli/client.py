@@ -24,6 +24,9 @@ from schemas.replies import (
     JobListResponse,
     Problem,
     PromotionResponse,
+    ProviderHealth,
+    ProviderHealthResponse,
+    ProviderListResponse,
 )
 from schemas.requests import BudgetName, BudgetRequest
 
@@ -33,6 +36,7 @@ JOBS = "/api/v1/images/jobs"
 BATCHES = "/api/v1/images/batches"
 BLOGS = "/api/v1/blogs"
 BUDGETS = "/api/v1/images/budgets"
+PROVIDERS = "/api/v1/images/providers"
 PROBLEM_TYPE = "application/problem+json"
 CONNECT_SECONDS = 5.0
 REPLY_SECONDS = 30.0
@@ -148,6 +152,15 @@ class Client:
             reply = await self._http.request("DELETE", BUDGETS, params=query)
         if not reply.is_success:
             self._refuse(reply)
+
+    async def providers(self) -> ProviderListResponse:
+        return await self._call(ProviderListResponse, "GET", PROVIDERS)
+
+    async def provider_health(self) -> ProviderHealthResponse:
+        return await self._call(ProviderHealthResponse, "GET", f"{PROVIDERS}/health")
+
+    async def reset_provider(self, name: str) -> ProviderHealth:
+        return await self._call(ProviderHealth, "POST", f"{PROVIDERS}/{quote(name, safe='')}/reset")
 
     async def dispatch(self) -> DispatchResponse:
         return await self._call(DispatchResponse, "GET", "/api/v1/dispatch")

@@ -22,8 +22,9 @@ from schemas.tables.events import (
     Outbox,
 )
 from schemas.tables.idempotency import IdempotencyKey, IdempotencyKeyRow
-from schemas.tables.jobs import Job, JobRow
+from schemas.tables.jobs import Job, JobRow, Waiting
 from schemas.tables.pictures import Blog, BlogRow, BlogSlot, BlogSlotRow, Image, ImageRow
+from schemas.tables.providers import Circuit, Provider, ProviderRow
 from schemas.tables.row import Row
 from schemas.tables.slots import SlotCandidate, SlotCandidateRow, SlotChange, SlotChangeRow
 
@@ -43,6 +44,7 @@ TABLES: dict[type[Row], type[Row]] = {
     DispatchRow: Dispatch,
     BudgetRow: Budget,
     SpendRow: Spend,
+    ProviderRow: Provider,
     IdempotencyKeyRow: IdempotencyKey,
     EventRow: Event,
 }
@@ -60,6 +62,7 @@ __all__ = [
     "Budget",
     "BudgetRow",
     "CallState",
+    "Circuit",
     "DeadLetter",
     "DeadLetterRow",
     "DecidedBy",
@@ -80,8 +83,10 @@ __all__ = [
     "Outbox",
     "Promotion",
     "PromotionRow",
+    "Provider",
     "ProviderCall",
     "ProviderCallRow",
+    "ProviderRow",
     "Row",
     "SlotCandidate",
     "SlotCandidateRow",
@@ -89,4 +94,5 @@ __all__ = [
     "SlotChangeRow",
     "Spend",
     "SpendRow",
+    "Waiting",
 ]

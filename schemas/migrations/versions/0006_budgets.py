@@ -7,7 +7,7 @@ from sqlmodel import UTCDateTime
 from schemas.columns import Money
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
