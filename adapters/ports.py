@@ -236,14 +236,6 @@ class Painting:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """A provider's answer where it goes on by itself: ask again, by its own name for the call."""
-
-    provider_ref: str
-    ask_again_after: timedelta
-
-
-@dataclass(frozen=True, slots=True)
 class KeyLimits:
     """How often a provider may be asked with one API key, by all processes together.
 

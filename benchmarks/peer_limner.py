@@ -191,7 +191,10 @@ async def at_work(store: AnyStore, concurrency: int) -> AsyncIterator[tuple[Swee
         concurrent_dispatches=concurrency,
     )
     bus = LocalEventBus(
-        [Subscription(s.name, s.types, s.handler(journal, ids)) for s in SUBSCRIBERS],
+        [
+            Subscription(s.name, s.types, s.handler(journal, ids, machine.providers))
+            for s in SUBSCRIBERS
+        ],
         clock=clock,
         ids=ids,
         quarantine=partial(quarantine, journal=journal),

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.ports import Ids
+from pipeline.budgets import hold, hold_keys
 from pipeline.errors import InvalidBatch, PipelineError
 from pipeline.estimates import seconds_until
 from pipeline.fallback import WANTED
-from pipeline.final import resolved_strategy
+from pipeline.final import job_price, resolved_strategy
 from pipeline.idempotency import earlier_reply, first_reply, kept_key, kept_reply
 from pipeline.journal import Journal
 from pipeline.move import job_event
@@ -76,7 +77,8 @@ async def submit_batch(
 ) -> AcceptedBatch:
     """Store the batch and all of its jobs; durable when this returns, and nothing is otherwise.
 
-    Raises `InvalidBatch`, which names every bad entry by its index, and `BlogDeleted`. With
+    Raises `InvalidBatch`, which names every bad entry by its index, `BlogDeleted`,
+    `BudgetExceeded` and `PriceUnknown`. With
     *idempotency_key* the same batch is answered with the first reply.
     """
     try:
@@ -114,6 +116,7 @@ async def submit_batch(
         )
         for image in images
     ]
+    prices = [job_price(job, providers) for job in jobs]
     drafts = sum(job.is_draft for job in jobs)
     batch = BatchRow.of(
         id=batch_id,
@@ -153,13 +156,15 @@ async def submit_batch(
             writes.insert(kept, *kept_key(kept).key)
         writes.insert(batch, batch.id)
         writes.insert(batch_event(batch, EventType.BATCH_CREATED, at=now))
-        for job, event_id in zip(take_places(look, writes, jobs), event_ids, strict=True):
+        placed = take_places(look, writes, hold(look, writes, jobs, prices, at=now))
+        for job, event_id in zip(placed, event_ids, strict=True):
             writes.insert(job, job.id)
             writes.insert(job_event(job, at=now, event_id=event_id))
         return AcceptedBatch(reply, replayed=False)
 
     keys: tuple[RowKey, ...] = (kept_key(kept),) if kept is not None else ()
-    return await journal.record(Step("submit_batch", decide, keys, blog_keys(jobs), creates=True))
+    shared = (*blog_keys(jobs), *hold_keys(jobs, prices))
+    return await journal.record(Step("submit_batch", decide, keys, shared, creates=True))
 
 
 def _images(

@@ -9,14 +9,18 @@ from adapters.store import reads
 from pipeline.errors import (
     BatchCancelled,
     BlogDeleted,
+    BudgetExceeded,
     CannotCancelBatch,
     CannotRetry,
     DraftRejected,
     FinalReplaced,
     NoSuchBatch,
+    PipelineError,
+    PriceUnknown,
 )
 from pipeline.journal import Journal
 from pipeline.move import job_key, move_job
+from pipeline.providers import Providers
 from pipeline.retry import retry
 from pipeline.tally import batch_key, record_moves
 from schemas.requests import Approval
@@ -79,13 +83,19 @@ def _cancellation(batch_id: UUID, job_ids: list[UUID], journal: Journal, ids: Id
 
 
 async def retry_batch(
-    batch_id: UUID, *, tenant: str, journal: Journal, ids: Ids, blobs: BlobStore
+    batch_id: UUID,
+    *,
+    tenant: str,
+    journal: Journal,
+    ids: Ids,
+    blobs: BlobStore,
+    providers: Providers,
 ) -> list[UUID]:
     """Bring the batch's failed jobs back, each as `retry` does; return those that came back.
 
     A failed final whose draft got another one since, or was rejected, is left alone. Interrupted,
-    it is simply called again. Raises `BatchCancelled`, and `BlogDeleted` where that alone keeps
-    every failed job from coming back.
+    it is simply called again. Raises `BatchCancelled`; `BlogDeleted`, `BudgetExceeded` or
+    `PriceUnknown` where that is why no failed job came back.
     """
     batch = await journal.read(reads.batch, tenant, batch_id)
     if batch is None:
@@ -95,19 +105,21 @@ async def retry_batch(
     jobs = await journal.read(reads.jobs_of_batch, tenant, batch_id)
     newest = {job.final_job_id for job in jobs}
     retried: list[UUID] = []
-    deleted: BlogDeleted | None = None
+    refused: PipelineError | None = None
     for job in jobs:
         replaced = job.draft_job_id is not None and job.id not in newest
         if job.state is not State.FAILED or replaced:
             continue
         try:
-            await retry(job.id, tenant=tenant, journal=journal, ids=ids, blobs=blobs)
+            await retry(
+                job.id, tenant=tenant, journal=journal, ids=ids, blobs=blobs, providers=providers
+            )
         except (CannotRetry, DraftRejected, FinalReplaced) as exc:
             log.info("retry_not_needed", job_id=str(job.id), reason=str(exc))
-        except BlogDeleted as exc:  # its other pictures may be for other posts
-            deleted = exc
+        except (BlogDeleted, BudgetExceeded, PriceUnknown) as exc:
+            refused = exc  # its other pictures may be for other posts, or cheaper
         else:
             retried.append(job.id)
-    if deleted is not None and not retried:
-        raise deleted
+    if refused is not None and not retried:
+        raise refused
     return retried

@@ -10,7 +10,7 @@ from adapters.store import reads
 from pipeline.addresses import BaseUrl
 from pipeline.errors import NoSuchBatch
 from pipeline.estimates import Estimates
-from pipeline.final import final_price, final_quality, strategy_of
+from pipeline.final import final_price, final_quality, job_price
 from pipeline.journal import Journal
 from pipeline.key_words import waits
 from pipeline.ledger import Spending, spending
@@ -155,9 +155,7 @@ def _estimated(
 ) -> Decimal | None:
     """The cost so far, of what is open, and of the finals that it leads to by itself."""
     prices: list[Decimal | None] = []
-    for job in owed:
-        provider = providers.by_name.get(job.provider)
-        prices.append(provider.price(job.quality, strategy_of(job)) if provider else None)
+    prices += (job_price(job, providers) for job in owed)
     for draft in _leading(owed, promised, batch):
         provider = providers.by_name.get(draft.provider)
         prices.append(final_price(draft, provider) if provider else None)

@@ -13,9 +13,10 @@ import structlog
 from adapters.errors import BlobStoreUnavailable, NoSuchObject
 from adapters.ports import MADE_OF_SOURCE
 from adapters.store import reads
-from pipeline.fallback import hand_over, is_busy_for_long, next_painter
+from pipeline.budget_limits import day_of
+from pipeline.fallback import hand_over, is_busy_for_long, next_hand
 from pipeline.final import strategy_of
-from pipeline.gate import GateUnnamed, Held, Passed, look_at, pass_gate, store
+from pipeline.gate import Held, Passed, look_at, pass_gate, store
 from pipeline.move import (
     exceed_deadline,
     fail_job,
@@ -118,7 +119,7 @@ async def _load(wanted: Wanted, worker: Worker) -> Source:
 async def _record(
     task: ImageTask, worker: Worker, gate: tuple[RowKey, ...], source: Source | None = None
 ) -> Claim | Wanted:
-    """Record the step; a job whose provider has another gate than *gate* names it the next time."""
+    """Record the step; a job whose provider has another gate than *gate* is decided again."""
     now = worker.journal.now()
     claiming = _Claiming(
         task=task,
@@ -129,11 +130,9 @@ async def _record(
         token=worker.ids.token(),
         event_id=worker.ids.new(),
     )
+    step = Step("start", claiming.decide, (job_key(task.job_id),), gate)
     try:
-        step = Step("start", claiming.decide, (job_key(task.job_id),), gate)
         answer = await record_moves(worker.journal, step)
-    except GateUnnamed as exc:
-        return await _record(task, worker, (exc.key,), source)
     except CallWanted:
         call_key = RowKey(ProviderCallRow, (task.job_id, task.attempt))
         step = Step("poll", claiming.poll, (job_key(task.job_id), call_key))
@@ -215,10 +214,10 @@ class _Claiming:
         exceed_deadline(writes, job, at=self.now, event_id=self.event_id)
         return NotNow("its deadline has passed")
 
-    def _without_provider(self, job: JobRow, writes: Writes) -> NotNow:
+    def _without_provider(self, job: JobRow, look: Look, writes: Writes) -> NotNow:
         if self.now - job.queued_at < PROVIDER_GRACE:  # perhaps a process of another release has it
             return NotNow(f"provider {job.provider} is not configured in this process")
-        if (handed := self._hand_over(job, writes, "not configured")) is not None:
+        if (handed := self._hand_over(job, look, writes, "not configured")) is not None:
             return handed
         message = (
             f"The provider {job.provider} is not configured. Nothing was charged. Configure it and"
@@ -258,7 +257,7 @@ class _Claiming:
             held.why is Waiting.PAUSED and is_busy_for_long(job, self.worker.providers, self.now)
         ):
             why = held.row.reason or "busy"
-            if (handed := self._hand_over(job, writes, why)) is not None:
+            if (handed := self._hand_over(job, look, writes, why)) is not None:
                 return handed
         store(held.row, look, writes)
         rated = held.why is Waiting.RATE_LIMIT
@@ -273,18 +272,18 @@ class _Claiming:
         writes.update(held_back, job.id)
         return NotNow(f"{held.why.value}; not before {held.until.isoformat()}")
 
-    def _hand_over(self, job: JobRow, writes: Writes, why: str) -> NotNow | None:
+    def _hand_over(self, job: JobRow, look: Look, writes: Writes, why: str) -> NotNow | None:
         """Let the next provider of the job's list have it; None where there is none."""
-        painter = next_painter(job, self.worker.providers)
-        if painter is None:
+        handed = next_hand(job, why, self.worker.providers, look, writes, at=self.now)
+        if handed is None:
             return None
-        reason = hand_over(job, painter, why, writes, at=self.now, event_id=self.event_id)
-        return NotNow(reason)
+        hand_over(job, handed, writes, at=self.now, event_id=self.event_id)
+        return NotNow(handed.reason)
 
     def _start(self, job: JobRow, look: Look, writes: Writes) -> Claim | Wanted | NotNow:
         provider = self.worker.providers.by_name.get(job.provider)
         if provider is None:
-            return self._without_provider(job, writes)
+            return self._without_provider(job, look, writes)
         passed = self._pass_gate(job, look)
         if isinstance(passed, Held):
             return self._hold(job, passed, look, writes)
@@ -317,6 +316,8 @@ class _Claiming:
                 state=CallState.INTENT,
                 lease_token=self.token,
                 amount=provider.price(job.quality, strategy_of(job)),
+                price_book=provider.price_book.version,
+                day=job.held_on or day_of(self.now),
                 due_at=self.lease_until,
                 created_at=self.now,
             ),

@@ -29,6 +29,7 @@ async def blog_costs(blog_id: str, *, tenant: str, journal: Journal) -> BlogCost
         blog_id=blog_id,
         drafts=_completed([one for one in charges if one.is_draft]),
         finals=_completed([one for one in charges if not one.is_draft]),
+        price_books=sorted({one.price_book for one in charges if one.price_book is not None}),
         by_quality=by_quality,
         saving=_saving(charges),
         **_spending(charges)._asdict(),

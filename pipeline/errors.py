@@ -3,10 +3,13 @@
 One tree; `status`, `code` and the attributes become an RFC 9457 problem in `routes.problems`.
 """
 
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from pipeline.faults import summary
+from schemas.replies import BudgetResponse, dollars, plain
+from schemas.requests import Period
 from schemas.step import Lost
 
 
@@ -177,6 +180,56 @@ class UnknownStyle(PipelineError):
             field="style",
             known=known,
         )
+
+
+class BudgetExceeded(PipelineError):
+    status, code, title = 402, "budget_exceeded", "The budget does not allow it"
+
+    def __init__(self, cost: Decimal, budget: BudgetResponse) -> None:
+        wait = " wait for tomorrow," if budget.day else ""
+        super().__init__(
+            f"It costs {dollars(cost)}, and {_name_of(budget)} has {dollars(budget.left)} left: of"
+            f" {dollars(budget.limit)}, {dollars(budget.spent)} are spent and"
+            f" {dollars(budget.held)} are held for what is under way. Nothing was stored and"
+            f" nothing charged. Ask for a cheaper quality,{wait} cancel jobs that still wait, or"
+            " raise the budget (`limner budgets set`).",
+            cost=plain(cost),
+            budget=budget.model_dump(mode="json"),
+        )
+
+
+class PriceUnknown(PipelineError):
+    status, code, title = 402, "price_unknown", "Nobody knows what it would cost"
+
+    def __init__(self, budget: BudgetResponse) -> None:
+        super().__init__(
+            f"The price book does not know what it costs, so {_name_of(budget)} cannot admit it."
+            " Nothing was stored and nothing charged. Ask for another quality or provider, have the"
+            " price added, or remove the budget.",
+            cost=None,
+            budget=budget.model_dump(mode="json"),
+        )
+
+
+class NoSuchBudget(PipelineError):
+    status, code, title = 404, "no_such_budget", "There is no such budget"
+
+    def __init__(self, period: Period, blog_id: str | None) -> None:
+        super().__init__(
+            f"{_whose(blog_id)} has no budget of the period {period}. Nothing was changed. Take"
+            " one from the list of budgets.",
+            blog_id=blog_id,
+            period=period,
+        )
+
+
+def _name_of(budget: BudgetResponse) -> str:
+    of_day = f" of {budget.day} (UTC)" if budget.day else ""
+    return f"the budget{of_day} of {_whose(budget.blog_id)}"
+
+
+def _whose(blog_id: str | None) -> str:
+    return f"blog {blog_id}" if blog_id is not None else "the tenant"
 
 
 class DraftNotUsable(PipelineError):

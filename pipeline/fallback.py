@@ -6,15 +6,22 @@ of them would be paid. Without this module a job would wait for a key that nobod
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import structlog
+
 from adapters.ports import ImageProvider
+from pipeline.budgets import hold
+from pipeline.errors import BudgetExceeded, PriceUnknown
 from pipeline.move import first_wake, job_event
 from pipeline.providers import Providers
 from schemas.requests import Strategy
-from schemas.step import Writes
+from schemas.step import Look, Writes
 from schemas.tables import JobRow
+
+log = structlog.get_logger(__name__)
 
 # Refusals after which another provider may take the request; never `moderated`.
 REFUSALS_THAT_FALL_BACK = frozenset({"model_retired", "invalid_request"})
@@ -29,13 +36,44 @@ def asked_of(job: JobRow) -> Mapping[str, Any]:
     return job.request if job.fallback is None else job.request | job.fallback["changes"]
 
 
-def next_painter(job: JobRow, providers: Providers) -> ImageProvider | None:
-    """The first of the job's fallbacks that is configured here and was not asked yet."""
+class Handed(NamedTuple):
+    """What the event of the job's next start tells, and its columns once another one paints it."""
+
+    reason: str
+    columns: dict[str, Any]
+
+
+def next_hand(
+    job: JobRow, why: str, providers: Providers, look: Look, writes: Writes, *, at: datetime
+) -> Handed | None:
+    """The job in the hands of the first of its fallbacks that is configured here, was not asked
+    yet, and is admitted by the budgets at its own price; None where there is none.
+
+    What the job holds is exchanged within the caller's step, which writes the columns.
+    """
+    for painter in _painters(job, providers):
+        columns = _handed_over(job, painter, why)
+        handed = job.changed(**columns)
+        try:
+            (admitted,) = hold(look, writes, [handed], [_price(handed, painter)], at=at)
+        except (BudgetExceeded, PriceUnknown) as exc:
+            log.info("fallback_not_admitted", job_id=str(job.id), to=painter.name, error=str(exc))
+            continue
+        held = {name: getattr(admitted, name) for name in ("held", "held_on", "held_in")}
+        return Handed(f"fallback from {job.provider} to {painter.name}: {why}", columns | held)
+    return None
+
+
+def _painters(job: JobRow, providers: Providers) -> Iterator[ImageProvider]:
     tried = {job.provider, *(job.fallback["tried"] if job.fallback is not None else ())}
     for name in job.request.get(LIST, ()):
         if name not in tried and name in providers.by_name:
-            return providers.by_name[name]
-    return None
+            yield providers.by_name[name]
+
+
+def _price(handed: JobRow, painter: ImageProvider) -> Decimal | None:
+    strategy = Strategy(asked_of(handed).get("strategy", Strategy.REGENERATE))
+    return painter.price(handed.quality, strategy)
 
 
 def is_busy_for_long(job: JobRow, providers: Providers, now: datetime) -> bool:
@@ -43,9 +81,9 @@ def is_busy_for_long(job: JobRow, providers: Providers, now: datetime) -> bool:
 
 
 def hand_over(
-    job: JobRow, painter: ImageProvider, why: str, writes: Writes, *, at: datetime, event_id: UUID
-) -> str:
-    """Give a queued job to *painter* where it stands, with an event; return what that one tells.
+    job: JobRow, handed_on: Handed, writes: Writes, *, at: datetime, event_id: UUID
+) -> None:
+    """Give a queued job to another one where it stands, with an event.
 
     No attempt is used: nobody was asked.
     """
@@ -55,20 +93,13 @@ def hand_over(
         dispatched_to=None,
         not_before=None,
         wake_at=first_wake(at, None, job.deadline_at),
-        **handed_over(job, painter, why),
+        **handed_on.columns,
     )
-    reason = reason_of(job, painter, why)
     writes.update(handed, job.id)
-    writes.insert(job_event(handed, at=at, event_id=event_id, reason=reason))
-    return reason
+    writes.insert(job_event(handed, at=at, event_id=event_id, reason=handed_on.reason))
 
 
-def reason_of(job: JobRow, painter: ImageProvider, why: str) -> str:
-    """What the event of the job's next start tells."""
-    return f"fallback from {job.provider} to {painter.name}: {why}"
-
-
-def handed_over(job: JobRow, painter: ImageProvider, why: str) -> dict[str, Any]:
+def _handed_over(job: JobRow, painter: ImageProvider, why: str) -> dict[str, Any]:
     """The columns of *job* once *painter* is to paint it. Its finals stay with that one."""
     asked = asked_of(job)
     changes = dict(_adapted(asked, painter))

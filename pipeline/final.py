@@ -91,6 +91,12 @@ def strategy_of(job: JobRow) -> Strategy:
     return Strategy(asked_of(job).get("strategy", Strategy.REGENERATE))
 
 
+def job_price(job: JobRow, providers: Providers) -> Decimal | None:
+    """What an attempt of *job* costs (USD) at present prices; None where that is not known."""
+    provider = providers.by_name.get(job.provider)
+    return provider.price(job.quality, strategy_of(job)) if provider is not None else None
+
+
 def final_price(draft: JobRow, provider: ImageProvider) -> Decimal | None:
     """What the draft's final costs (USD) where nobody asks for another; None where unknown."""
     strategy = _wanted(draft, "strategy") or provider.strategies[0]

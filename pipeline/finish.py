@@ -14,6 +14,7 @@ import structlog
 
 from adapters.errors import BadPicture
 from adapters.ports import BlobStore, Ids, Pictures, TakenPicture
+from pipeline.budgets import booking_keys
 from pipeline.fidelity import compare_with_draft
 from pipeline.journal import Journal
 from pipeline.key_news import close_probed
@@ -32,6 +33,7 @@ async def receive(
     job_id: UUID,
     manifest: Manifest,
     *,
+    tenant: str,
     journal: Journal,
     ids: Ids,
     lease_token: str | None,
@@ -87,7 +89,8 @@ async def receive(
             }
         return move_job(writes, job, trigger, at=now, event_id=event_id, **changes)
 
-    shared = (probed,) if probed is not None else ()
+    probing = (probed,) if probed is not None else ()
+    shared = (*booking_keys(tenant, manifest.cost), *probing)
     step = Step("receive", decide, (job_key(job_id), call_key), shared)
     answer = await record_moves(journal, step)
     if isinstance(answer, JobMoved):
@@ -203,6 +206,7 @@ async def _commit_completion(
     kept = fidelity.model_dump(mode="json") if fidelity is not None else None
     result = {
         "model": manifest.model,
+        "price_book": manifest.price_book,
         "seed": manifest.pictures[0].seed,
         "generation_time_seconds": manifest.elapsed_seconds,
         "image_ids": [str(image.id) for image in images],

@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple, assert_never
 from uuid import UUID
 
 from adapters.ports import Backoff, ImageProvider, KeyLimits
-from schemas.step import Look, Lost, RowKey, Writes
+from schemas.step import Look, RowKey, Writes
 from schemas.tables import Circuit, ProviderRow, Waiting
 
 # The share of a window that may pass between a start and the arrival of its request. A longer one
@@ -35,14 +35,6 @@ FIRST_REFUSED = timedelta(minutes=5)
 MOST_REFUSED = timedelta(hours=1)
 # Who comes while another job tries the key looks again after this, unless it is woken before.
 PROBE_PATIENCE = timedelta(seconds=30)
-
-
-class GateUnnamed(Lost):
-    """The step starts a job whose gate it did not name. *key* is to be named."""
-
-    def __init__(self, key: RowKey) -> None:
-        self.key = key
-        super().__init__(f"the gate of {key.key[0]} was not named")
 
 
 class Gate(NamedTuple):
@@ -60,11 +52,9 @@ def gate_of(provider: ImageProvider) -> Gate | None:
 
 
 def look_at(gate: Gate, look: Look) -> ProviderRow:
-    """The gate's row, which the step has named; raises `GateUnnamed` where it has not."""
-    try:
-        row = look.get(ProviderRow, *gate.key.key)
-    except LookupError:
-        raise GateUnnamed(gate.key) from None
+    """The gate's row, which the step names, now or when it is decided again."""
+    look.require([gate.key])
+    row = look.get(ProviderRow, *gate.key.key)
     name, fingerprint = gate.key.key
     return row or ProviderRow.of(provider=name, fingerprint=fingerprint)
 

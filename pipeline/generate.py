@@ -186,6 +186,7 @@ async def _keep(
         lambda: finish.receive(
             claimed.job.id,
             staged.manifest,
+            tenant=claimed.job.tenant,
             journal=worker.journal,
             ids=worker.ids,
             lease_token=claimed.token,
@@ -241,6 +242,7 @@ async def _stage(
                 provider=job.provider,
                 elapsed_seconds=elapsed,
                 blobs=worker.blobs,
+                price_book=worker.providers.by_name[job.provider].price_book.version,
             )
         except BlobStoreUnavailable as exc:
             failures += 1

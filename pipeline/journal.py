@@ -8,7 +8,7 @@ lost replies, deadlocks and bad rows would become their callers' business.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -17,7 +17,7 @@ from sqlmodel import Session
 
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
 from adapters.ports import Backoff, Clock, Ids, Store
-from schemas.step import Outcome, RowKey, Step, Writes
+from schemas.step import Outcome, RowKey, RowsUnnamed, Step, Writes
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -199,8 +199,14 @@ class Journal:
                 log.error("journal_group_failed", steps=len(group), exc_info=exc)
             return
         written = [o.writes for o in outcomes if o.writes is not None]
+        again = []
         for entry, outcome in zip(group, outcomes, strict=True):
-            _answer(entry, outcome)
+            if _named_now(entry, outcome):
+                again.append(entry)
+                self._creations_waiting += entry.step.creates
+            else:
+                _answer(entry, outcome)
+        self._waiting.extendleft(reversed(again))
         for listener in self._listeners:
             try:
                 listener(written)
@@ -272,6 +278,16 @@ class Journal:
         except Exception as exc:  # the writer must outlive whatever a clock can do
             self._offset_taken_at = self._clock.monotonic()
             log.warning("clock_offset_not_refreshed", error=type(exc).__name__)
+
+
+def _named_now(entry: _Entry, outcome: Outcome) -> bool:
+    """Name what the step found that it needs, if it needs more; it is then decided again."""
+    if not isinstance(outcome.error, RowsUnnamed):
+        return False
+    step = entry.step
+    further = [key for key in outcome.error.keys if key not in (*step.keys, *step.shared)]
+    entry.step = replace(step, shared=(*step.shared, *further))
+    return bool(further)
 
 
 def _answer(entry: _Entry, outcome: Outcome | None = None, error: Exception | None = None) -> None:

@@ -7,6 +7,7 @@ promotion and a rejection that come at the same time find the first one's.
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ import structlog
 
 from adapters.ports import Ids
 from adapters.store import reads
+from pipeline.budgets import hold, hold_keys
 from pipeline.errors import (
     BatchCancelled,
     CannotReject,
@@ -21,7 +23,7 @@ from pipeline.errors import (
     DraftRejected,
     NoSuchJob,
 )
-from pipeline.final import asked_final, check_draft
+from pipeline.final import asked_final, check_draft, job_price
 from pipeline.journal import Journal
 from pipeline.move import job_event, job_key
 from pipeline.new_job import blog_keys, take_places
@@ -110,7 +112,8 @@ async def promote(
     """Buy the final of a completed draft; a draft that has one keeps it, and it is returned.
 
     After a failed, cancelled or blocked one the next is bought. Raises `NoSuchJob`,
-    `DraftNotUsable`, `DraftRejected`, `BatchCancelled`, `BlogDeleted`, `UnknownStrategy`.
+    `DraftNotUsable`, `DraftRejected`, `BatchCancelled`, `BlogDeleted`, `UnknownStrategy`,
+    `BudgetExceeded`, `PriceUnknown`.
     """
     asked = wishes.model_dump(exclude_unset=True) if wishes is not None else {}
     while True:
@@ -126,20 +129,26 @@ async def promote(
             found.draft, asked, job_id=ids.new(), now=journal.now(), providers=providers
         )
         try:
-            bought = await journal.record(_approval(found, final, decided_by, ids))
+            price = job_price(final, providers)
+            bought = await journal.record(_approval(found, final, price, decided_by, ids))
         except DecidedMeanwhile:
             continue
         log.info("draft_promoted", draft_job_id=str(draft_id), job_id=str(bought.id))
         return Promoted(bought, new=True)
 
 
-def _approval(found: Candidate, final: JobRow, decided_by: DecidedBy, ids: Ids) -> Step[JobRow]:
+def _approval(
+    found: Candidate, final: JobRow, price: Decimal | None, decided_by: DecidedBy, ids: Ids
+) -> Step[JobRow]:
     event_ids = ids.new(), ids.new()
 
     def decide(look: Look, writes: Writes) -> JobRow:
-        return approve(look, writes, found, final, decided_by=decided_by, event_ids=event_ids)
+        return approve(
+            look, writes, found, final, price, decided_by=decided_by, event_ids=event_ids
+        )
 
-    return Step("promote", decide, found.keys, found.shared, creates=True)
+    shared = (*found.shared, *hold_keys([final], [price]))
+    return Step("promote", decide, found.keys, shared, creates=True)
 
 
 async def reject(
@@ -207,21 +216,22 @@ def approve(
     writes: Writes,
     found: Candidate,
     final: JobRow,
+    price: Decimal | None,
     *,
     decided_by: DecidedBy,
     event_ids: tuple[UUID, UUID],
 ) -> JobRow:
     """Buy *final* for the draft of *found*, within the caller's step, and return it as stored.
 
-    The step names `found.keys` and `found.shared`. Whoever holds money back does it here: a
-    person's request is then refused, an automatic promotion ends in `block`.
+    The step names `found.keys`, `found.shared` and `hold_keys`. Where a budget does not admit the
+    final at its *price*, a person's request is refused, and an automatic promotion ends in `block`.
     """
     approved_id, queued_id = event_ids
     draft = still_undecided(look, found)
     batch = look.get(BatchRow, draft.batch_id) if draft.batch_id is not None else None
     if batch is not None and batch.cancelled_at is not None:
         raise BatchCancelled(batch.id)
-    (placed,) = take_places(look, writes, [final])
+    (placed,) = take_places(look, writes, hold(look, writes, [final], [price], at=final.created_at))
     decision = _decision(
         found, Decision.APPROVED, decided_by, placed.created_at, final_job_id=placed.id
     )

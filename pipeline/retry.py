@@ -1,11 +1,13 @@
 """Retry a job that failed or was cancelled: its paid result first, a new attempt only then."""
 
+from decimal import Decimal
 from uuid import UUID
 
 import structlog
 
 from adapters.ports import BlobStore, Ids
 from adapters.store import reads
+from pipeline.budgets import hold, hold_keys
 from pipeline.errors import (
     BatchCancelled,
     BlogDeleted,
@@ -14,10 +16,12 @@ from pipeline.errors import (
     FinalReplaced,
     NoSuchJob,
 )
+from pipeline.final import job_price
 from pipeline.finish import receive
 from pipeline.journal import Journal
 from pipeline.move import JobMoved, job_key, retry_job
 from pipeline.promote import Candidate, DecidedMeanwhile, candidate
+from pipeline.providers import Providers
 from pipeline.staging import Manifest, find_manifest, manifest_key
 from pipeline.tally import batch_keys, record_moves
 from schemas.step import Look, RowKey, Step, Writes
@@ -32,13 +36,19 @@ UNUSABLE = frozenset({"bad_picture"})
 
 
 async def retry(
-    job_id: UUID, *, tenant: str, journal: Journal, ids: Ids, blobs: BlobStore
+    job_id: UUID,
+    *,
+    tenant: str,
+    journal: Journal,
+    ids: Ids,
+    blobs: BlobStore,
+    providers: Providers,
 ) -> JobRow:
     """Bring a job that failed or was cancelled back to work and return it.
 
     A result that was delivered and never used is taken (nothing is paid); otherwise the job gets a
-    new attempt, which may cost once more. A job that is at work or completed is a 409, and so is
-    the final of a draft that was rejected or has another final by now.
+    new attempt, which may cost once more, and which the budgets must admit. A job that is at work
+    or completed is a 409, and so is the final of a draft that was rejected or has another final.
     """
     while True:
         job = await journal.read(reads.job, tenant, job_id)
@@ -51,7 +61,7 @@ async def retry(
         if manifest is not None:
             return await _take(manifest, job, journal, ids)
         try:
-            return await _new_attempt(job, draft, journal, ids)
+            return await _new_attempt(job, draft, journal, ids, job_price(job, providers))
         except DecidedMeanwhile:
             continue
 
@@ -70,7 +80,13 @@ async def _take(manifest: Manifest, job: JobRow, journal: Journal, ids: Ids) -> 
     log.info("retry_takes_staged_result", job_id=str(job.id), attempt=manifest.attempt)
     try:
         return await receive(
-            job.id, manifest, journal=journal, ids=ids, lease_token=None, by_person=True
+            job.id,
+            manifest,
+            tenant=job.tenant,
+            journal=journal,
+            ids=ids,
+            lease_token=None,
+            by_person=True,
         )
     except JobMoved as exc:  # somebody else was faster
         state = exc.job.state.value if exc.job is not None else "gone"
@@ -88,7 +104,9 @@ async def _unused_result(job: JobRow, blobs: BlobStore) -> Manifest | None:
     return None
 
 
-async def _new_attempt(job: JobRow, found: Candidate | None, journal: Journal, ids: Ids) -> JobRow:
+async def _new_attempt(
+    job: JobRow, found: Candidate | None, journal: Journal, ids: Ids, price: Decimal | None
+) -> JobRow:
     event_id, now = ids.new(), journal.now()
     blog = (job.tenant, job.blog_id) if job.blog_id is not None else None
 
@@ -109,9 +127,11 @@ async def _new_attempt(job: JobRow, found: Candidate | None, journal: Journal, i
             raise FinalReplaced(job.id, draft.final_job_id)
         if draft is not None and found is not None and draft.version != found.draft.version:
             raise DecidedMeanwhile("the draft was decided meanwhile")
-        return retry_job(writes, current, at=now, event_id=event_id, reason="retry")
+        (admitted,) = hold(look, writes, [current], [price], at=now)
+        return retry_job(writes, admitted, at=now, event_id=event_id, reason="retry")
 
-    shared = (*((RowKey(BlogRow, blog),) if blog else ()), *batch_keys(job))
+    blogs = (RowKey(BlogRow, blog),) if blog else ()
+    shared = (*blogs, *batch_keys(job), *hold_keys([job], [price]))
     # A draft's row is locked by whoever buys its next final: never both.
     keys = [job_key(one) for one in (job.id, job.draft_job_id) if one is not None]
     return await record_moves(journal, Step("retry", decide, tuple(keys), shared))

@@ -13,13 +13,15 @@ import structlog
 
 from adapters.errors import ProviderBusy, ProviderUnusable
 from adapters.ports import Backoff
+from pipeline.budgets import take_again
+from pipeline.errors import BudgetExceeded, PriceUnknown
 from pipeline.fallback import (
     REFUSALS_THAT_FALL_BACK,
-    handed_over,
+    Handed,
     is_busy_for_long,
-    next_painter,
-    reason_of,
+    next_hand,
 )
+from pipeline.final import job_price
 from pipeline.gate import Gate, Word
 from pipeline.key_news import KeyNews
 from pipeline.move import fail_job, first_wake, job_key, move_job, retry_job
@@ -138,10 +140,9 @@ async def settle_call(
                 reason = "blog_deleted"
                 move_job(writes, current, Trigger.CANCEL, at=now, event_id=event_id, reason=reason)
             case "release" | "fail" if not blog_is_deleted(look, current) and (
-                instead := _instead(current, settlement, worker, now)
+                instead := _instead(current, settlement, worker, look, writes, now)
             ):
-                reason, handed = instead
-                _release(current, now, writes, reason, **handed)
+                _release(current, now, writes, instead.reason, **instead.columns)
             case "release":
                 not_before, waits = _put_off(current, settlement, news, now)
                 _release(current, not_before, writes, **waits)
@@ -152,7 +153,7 @@ async def settle_call(
                 _fail(current, call, "provider_failing", writes)
             case "by_policy" if _asks_again(current, look, worker):
                 failed = _fail(current, call, "outcome_unknown", writes)
-                _ask_again(failed, call, writes, at=now, event_id=retry_id)
+                _ask_again(failed, call, look, writes, worker, at=now, event_id=retry_id)
             case "fail" | "by_policy":
                 _fail(current, call, settlement.code or "failed", writes)
             case _ as never:
@@ -214,9 +215,9 @@ def _heard(
 
 
 def _instead(
-    job: JobRow, settlement: Settlement, worker: Worker, now: datetime
-) -> tuple[str, dict[str, Any]] | None:
-    """Why another provider is to paint the job, and its columns then; None where it keeps its own.
+    job: JobRow, settlement: Settlement, worker: Worker, look: Look, writes: Writes, now: datetime
+) -> Handed | None:
+    """The job as another provider is to paint it; None where it keeps its own.
 
     Whatever may have been charged stays with the provider that may have charged it.
     """
@@ -229,10 +230,9 @@ def _instead(
         why = settlement.says.reason
     elif settlement.waiting is not None and is_busy_for_long(job, worker.providers, now):
         why = "busy"
-    painter = next_painter(job, worker.providers) if why is not None else None
-    if painter is None or why is None:
+    if why is None:
         return None
-    return reason_of(job, painter, why), handed_over(job, painter, why)
+    return next_hand(job, why, worker.providers, look, writes, at=now)
 
 
 def _put_off(
@@ -248,7 +248,7 @@ def _put_off(
 
 
 def _asks_again(job: JobRow, look: Look, worker: Worker) -> bool:
-    """Whether the job's policy buys another try; whoever keeps budgets asks them here as well."""
+    """Whether the job's policy buys another try."""
     return (
         worker.providers.on_unknown.of(job) is OnUnknown.RETRY_ONCE
         and job.asked_again_at is None
@@ -257,16 +257,30 @@ def _asks_again(job: JobRow, look: Look, worker: Worker) -> bool:
 
 
 def _ask_again(
-    failed: JobRow, call: ProviderCallRow | None, writes: Writes, *, at: datetime, event_id: UUID
+    failed: JobRow,
+    call: ProviderCallRow | None,
+    look: Look,
+    writes: Writes,
+    worker: Worker,
+    *,
+    at: datetime,
+    event_id: UUID,
 ) -> None:
-    """The one retry without a person, in the step in which the job failed."""
+    """The one retry without a person, in the step in which the job failed, where budgets admit it.
+
+    What the lost call may have cost stays held beside the price of the new one.
+    """
+    try:
+        admitted = take_again(look, writes, failed, job_price(failed, worker.providers), at=at)
+    except (BudgetExceeded, PriceUnknown):
+        return
     note = (
         f"the answer of attempt {failed.attempt} was lost and {_may_be_charged(failed, call)};"
         f" the provider was asked once more (on_unknown: {OnUnknown.RETRY_ONCE.value})"
     )
     retry_job(
         writes,
-        failed,
+        admitted,
         at=at,
         event_id=event_id,
         reason=OnUnknown.RETRY_ONCE,

@@ -40,6 +40,8 @@ class Manifest(BaseModel):
     provider: str
     model: str
     cost: Decimal | None
+    # Version of the book of that price.
+    price_book: str | None = None
     warnings: tuple[str, ...] = ()
     elapsed_seconds: float
     pictures: tuple[StagedPicture, ...]
@@ -65,6 +67,7 @@ async def stage(
     provider: str,
     elapsed_seconds: float,
     blobs: BlobStore,
+    price_book: str | None = None,
 ) -> Staged:
     """Store the pictures and their manifest; return the manifest that stands.
 
@@ -92,6 +95,7 @@ async def stage(
         provider=provider,
         model=painting.model,
         cost=painting.cost,
+        price_book=price_book,
         warnings=painting.warnings,
         elapsed_seconds=round(elapsed_seconds, 3),
         pictures=tuple(pictures),

@@ -207,7 +207,8 @@ def _result(
         resolved_model=job.result["model"],
         seed=job.result["seed"],
         cost=job.cost,
-        # A job that was completed by an older release has none.
+        # A job that was completed by an older release has none of these.
+        price_book=job.result.get("price_book"),
         fidelity=job.result.get("fidelity"),
     )
 

@@ -89,7 +89,12 @@ class Stragglers:
             await settle_call(asked, found, worker)
         else:
             await receive(
-                call.job_id, found, journal=worker.journal, ids=worker.ids, lease_token=None
+                call.job_id,
+                found,
+                tenant=call.tenant,
+                journal=worker.journal,
+                ids=worker.ids,
+                lease_token=None,
             )
 
     async def _fetched(self, call: ProviderCall, asked: JobRow) -> Manifest | NotYet | Settlement:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from adapters.ports import Ids
 from adapters.store import reads
+from pipeline.budgets import hold, hold_keys
 from pipeline.errors import (
     BatchCancelled,
     DraftNotUsable,
@@ -17,7 +18,7 @@ from pipeline.errors import (
     StrategyWithoutDraft,
 )
 from pipeline.estimates import seconds_until
-from pipeline.final import asked_final, check_draft
+from pipeline.final import asked_final, check_draft, job_price
 from pipeline.idempotency import earlier_reply, first_reply, kept_key, kept_reply
 from pipeline.journal import Journal
 from pipeline.move import job_event
@@ -176,6 +177,7 @@ def _creation(
 ) -> Step[Accepted]:
     """The step that stores *job*; *unless_drafts* makes it lose where its blog ever had a draft."""
     queued_id, approved_id = asked.ids.new(), asked.ids.new()
+    price = job_price(job, asked.providers)
     reply = CreateImageJobResponse(
         job_id=job.id,
         status=State.QUEUED,
@@ -215,17 +217,20 @@ def _creation(
         if draft is not None:
             decided_by = DecidedBy.PERSON
             event_ids = (approved_id, queued_id)
-            approve(look, writes, draft, job, decided_by=decided_by, event_ids=event_ids)
+            approve(look, writes, draft, job, price, decided_by=decided_by, event_ids=event_ids)
         else:
-            (placed,) = take_places(look, writes, [job])
+            held = hold(look, writes, [job], [price], at=job.created_at)
+            (placed,) = take_places(look, writes, held)
             writes.insert(placed, placed.id)
             writes.insert(job_event(placed, at=placed.created_at, event_id=queued_id))
         return Accepted(reply, replayed=False)
 
     keys: tuple[RowKey, ...] = (kept_key(kept),) if kept is not None else ()
+    shared = hold_keys([job], [price])
     if draft is None:
-        return Step("submit", decide, keys, blog_keys([job]), creates=True)
-    return Step("submit", decide, (*keys, *draft.keys), draft.shared, creates=True)
+        return Step("submit", decide, keys, (*blog_keys([job]), *shared), creates=True)
+    shared = (*draft.shared, *shared)
+    return Step("submit", decide, (*keys, *draft.keys), shared, creates=True)
 
 
 def _may_adopt(request: ImageGenerationRequest) -> bool:

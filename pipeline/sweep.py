@@ -175,7 +175,7 @@ class Sweep:
 
         async def settle() -> None:
             job = await self.worker.journal.read(reads.job, call.tenant, call.job_id)
-            if job is not None and not await self._salvage(call.job_id, call.attempt):
+            if job is not None and not await self._salvage(call):
                 asked = _row(job).changed(attempt=call.attempt)
                 await self._settle_lost(
                     asked, call.provider, "no answer was stored before the lease ended"
@@ -212,7 +212,7 @@ class Sweep:
 
     async def _rescue_running(self, job: Job, now: datetime, *, alone: bool) -> None:
         """The worker is gone: take its staged result, or settle what can be known of its call."""
-        if await self._salvage(job.id, job.attempt):
+        if await self._salvage(job):
             return
         call = await self.worker.journal.read(reads.call, job.tenant, job.id, job.attempt)
         if call is None:  # nobody was asked, so nothing can have been charged
@@ -223,14 +223,21 @@ class Sweep:
             reason = "the worker died before an answer was stored"
             await self._settle_lost(_row(job), call.provider, reason)
 
-    async def _salvage(self, job_id: UUID, attempt: int) -> bool:
-        manifest = await find_manifest(job_id, attempt, self.worker.blobs)
+    async def _salvage(self, asked: Job | ProviderCall) -> bool:
+        """Take the staged result of a job's attempt, or of a call, if there is one."""
+        job_id = asked.id if isinstance(asked, Job) else asked.job_id
+        manifest = await find_manifest(job_id, asked.attempt, self.worker.blobs)
         if manifest is None:
             return False
         await receive(
-            job_id, manifest, journal=self.worker.journal, ids=self.worker.ids, lease_token=None
+            job_id,
+            manifest,
+            tenant=asked.tenant,
+            journal=self.worker.journal,
+            ids=self.worker.ids,
+            lease_token=None,
         )
-        log.info("result_salvaged", job_id=str(job_id), attempt=attempt)
+        log.info("result_salvaged", job_id=str(job_id), attempt=asked.attempt)
         return True
 
     async def _settle_lost(self, job: JobRow, asked: str, reason: str) -> None:

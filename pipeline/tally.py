@@ -5,15 +5,16 @@ moment in two processes. The batch's row is locked by each such commit, so one o
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID, uuid5
 
+from pipeline.budgets import book
 from pipeline.journal import Journal
 from schemas.events import EventType, StreamKind, data_json
-from schemas.step import Look, Lost, RowKey, Step, Writes
+from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import BatchRow, EventRow, JobRow
 from states.table import TERMINAL, State
 
@@ -28,14 +29,6 @@ COUNTS = (
     "drafts", "finals", OPEN, "completed", "failed", "cancelled",
     "undecided", "approved", "rejected", "blocked",
 )  # fmt: skip
-
-
-class BatchUnnamed(Lost):
-    """The step moves jobs of batches that it did not name. *batch_ids* are to be named."""
-
-    def __init__(self, batch_ids: Iterable[UUID]) -> None:
-        self.batch_ids = tuple(batch_ids)
-        super().__init__(f"batches were not named: {', '.join(map(str, self.batch_ids))}")
 
 
 @dataclass(slots=True)
@@ -61,20 +54,15 @@ def batch_keys(job: JobRow) -> tuple[RowKey, ...]:
 
 
 async def record_moves(journal: Journal, step: Step[T], *, cancels: UUID | None = None) -> T:
-    """Record a step that may move jobs, and count in its commit what it moves.
+    """Record a step that may move jobs or settle calls; count in its commit what it moves, and
+    book there what that means for budgets.
 
     Unless it loses, it also cancels the batch *cancels*, which it names.
 
     A step that knew the job only by its id loses when that job's batch has to be counted, and is
     recorded once more with the batch named: jobs without a batch never pay for it.
     """
-    tallied = _tallied(step, journal.now(), cancels)
-    while True:
-        try:
-            return await journal.record(tallied)
-        except BatchUnnamed as exc:
-            keys = tuple(batch_key(batch_id) for batch_id in exc.batch_ids)
-            tallied = replace(tallied, shared=(*tallied.shared, *keys))
+    return await journal.record(_tallied(step, journal.now(), cancels))
 
 
 def _tallied(step: Step[T], at: datetime, cancels: UUID | None) -> Step[T]:
@@ -82,6 +70,7 @@ def _tallied(step: Step[T], at: datetime, cancels: UUID | None) -> Step[T]:
         mine = TalliedWrites.over(writes)
         answer = step.decide(look, mine)
         _count_moves(look, mine, at, cancels)
+        book(look, mine)
         return answer
 
     return Step(step.name, decide, step.keys, step.shared, step.creates)
@@ -115,19 +104,9 @@ def _count_moves(look: Look, writes: Writes, at: datetime, cancels: UUID | None)
         change[COUNTED_AS[after.state]] += 1
         if after.is_draft and after.state is State.COMPLETED:
             change["undecided"] += 1
-    unnamed = [batch_id for batch_id in changes if not _named(look, batch_id)]
-    if unnamed:
-        raise BatchUnnamed(unnamed)
+    look.require(map(batch_key, changes))
     for batch_id, change in changes.items():
         count(look, writes, batch_id, change, at=at, cancelled=batch_id == cancels)
-
-
-def _named(look: Look, batch_id: UUID) -> bool:
-    try:
-        look.get(BatchRow, batch_id)
-    except LookupError:
-        return False
-    return True
 
 
 def count(

@@ -155,7 +155,7 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
             sweep,
             dispatching,
             estimates,
-            consumers=_consumers(world, journal),
+            consumers=_consumers(world, worker),
             link_secret=await _link_secret(settings, world),
             must_stop=must_stop,
             ready=True,
@@ -231,7 +231,7 @@ async def _start_sending(
     journal = worker.journal
     drain_seconds = settings.times.drain_seconds
     queue = world.open_queue(partial(generate, worker=worker), worker.budgets.dispatch_deadline)
-    bus = world.open_bus(_subscriptions(world, journal), partial(quarantine, journal=journal))
+    bus = world.open_bus(_subscriptions(world, worker), partial(quarantine, journal=journal))
     relay = Relay(
         journal,
         guarded(queue, "queue", failpoints),
@@ -264,16 +264,19 @@ async def consuming(limner: Limner, subscriber: str) -> AsyncIterator[None]:
         await pull.drain(limner.settings.times.drain_seconds)
 
 
-def _subscriptions(world: World, journal: Journal) -> list[Subscription]:
-    return [Subscription(s.name, s.types, s.handler(journal, world.ids)) for s in SUBSCRIBERS]
+def _subscriptions(world: World, worker: Worker) -> list[Subscription]:
+    return [
+        Subscription(s.name, s.types, s.handler(worker.journal, world.ids, worker.providers))
+        for s in SUBSCRIBERS
+    ]
 
 
-def _consumers(world: World, journal: Journal) -> dict[str, Consumer]:
-    put_aside = partial(quarantine, journal=journal)
+def _consumers(world: World, worker: Worker) -> dict[str, Consumer]:
+    put_aside = partial(quarantine, journal=worker.journal)
     patience = Patience(world.clock, world.ids)
     return {
         one.name: Consumer(one, quarantine=put_aside, patience=patience)
-        for one in _subscriptions(world, journal)
+        for one in _subscriptions(world, worker)
     }
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-MONEY_DIGITS, MONEY_PLACES = 14, 6
+from schemas.requests import MONEY_DIGITS, MONEY_PLACES
 
 
 class Money(TypeDecorator[Decimal]):

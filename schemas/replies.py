@@ -14,6 +14,7 @@ from schemas.requests import (
     AspectRatio,
     FocalPoint,
     OnUnknown,
+    Period,
     Quality,
     Role,
     Strategy,
@@ -26,12 +27,17 @@ from states.table import ImageJobStatus
 Dollars = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 
 
-def _plain(amount: Decimal) -> str:
+def plain(amount: Decimal) -> str:
+    """*amount* in full, without an exponent and without zeros at its end."""
     return format(amount.normalize(), "f")
 
 
+def dollars(amount: Decimal) -> str:
+    return f"{'-' if amount < 0 else ''}${plain(abs(amount))}"
+
+
 # A sum, or a share of one: text, so that it stays exact however long it is.
-Exact = Annotated[Decimal, PlainSerializer(_plain, return_type=str, when_used="json")]
+Exact = Annotated[Decimal, PlainSerializer(plain, return_type=str, when_used="json")]
 
 
 class Problem(BaseModel):
@@ -100,6 +106,8 @@ class ImageResultResponse(BaseModel):
     seed: int | None = None
     cost: Dollars | None
     """US dollars; null where the price is not known."""
+    price_book: str | None = None
+    """The version of the price book that says so."""
     fidelity: Fidelity | None = None
     """Of a final: how much of its draft it kept; null where the draft's picture is gone."""
 
@@ -394,9 +402,38 @@ class BlogCostsResponse(BaseModel):
     cost_confirmed: Exact
     cost_possible: Exact
     unknown_prices: int
+    price_books: list[str]
+    """The versions of the price books by which these amounts were found."""
     by_quality: list[QualityCost]
     saving: DraftSaving | None
     """Null until a final of a draft is completed, and while a price that it needs is unknown."""
+
+
+class BudgetResponse(BaseModel):
+    """How much may be spent. Money is text: exact US dollars."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    blog_id: str | None
+    """Null for all of the tenant's pictures, with a blog or without."""
+    period: Period
+    day: str | None
+    """Of a daily budget: the day (UTC) that the amounts are of."""
+    limit: Exact
+    spent: Exact
+    """What the ledger says was charged; more than `limit` where a call was dearer than expected, or
+    begun before there was a limit."""
+    held: Exact
+    """For jobs under way, and for calls whose answer is lost or still to come."""
+    left: Exact
+    """What may still be asked for: `limit` - `spent` - `held`. Negative above the limit."""
+
+
+class BudgetListResponse(BaseModel):
+    """The reply of `GET /api/v1/images/budgets`."""
+
+    currency: str = "USD"
+    budgets: list[BudgetResponse]
 
 
 class ApprovalLinksResponse(BaseModel):

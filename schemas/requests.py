@@ -1,5 +1,6 @@
 """What callers may ask for. Unknown fields are refused, so that a typing error is never ignored."""
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -17,6 +18,8 @@ from pydantic import (
 
 from states.table import ImageJobStatus
 
+# What the database keeps of an amount of money.
+MONEY_DIGITS, MONEY_PLACES = 14, 6
 MAX_PROMPT_CHARACTERS = 10_000
 MAX_SEED = 4_294_967_294
 MAX_POSITION = 10_000
@@ -53,6 +56,13 @@ class AspectRatio(StrEnum):
     def sides(self) -> tuple[int, int]:
         width, height = self.value.split(":")
         return int(width), int(height)
+
+
+class Period(StrEnum):
+    """What a budget limits: all that is ever spent, or each day (UTC) for itself."""
+
+    TOTAL = "total"
+    DAY = "day"
 
 
 class Role(StrEnum):
@@ -250,6 +260,38 @@ class JobFilters(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
     cursor: UUID | None = None
     """The `next_cursor` of the page before."""
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, bool | float):
+        # What pydantic takes for a refusal.
+        raise ValueError("it must be an amount as text, such as '12.50', which stays exact")  # noqa: TRY004
+    return value
+
+
+Dollars = Annotated[
+    Decimal,
+    BeforeValidator(_exact),
+    Field(ge=0, max_digits=MONEY_DIGITS, decimal_places=MONEY_PLACES, allow_inf_nan=False),
+]
+
+
+class BudgetName(BaseModel):
+    """Which budget: the query of `DELETE /api/v1/images/budgets`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    period: Period = Period.TOTAL
+    """`total`: all that is ever spent. `day`: each day (UTC) for itself."""
+    blog_id: Name | None = None
+    """The blog post that it limits; all of the tenant's pictures where it is not given."""
+
+
+class BudgetRequest(BudgetName):
+    """The body of `PUT /api/v1/images/budgets`."""
+
+    limit: Dollars
+    """US dollars, as text: `"12.50"`."""
 
 
 class FocalPoint(BaseModel):

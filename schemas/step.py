@@ -28,6 +28,15 @@ class RowKey(NamedTuple):
     key: tuple[Any, ...]
 
 
+class RowsUnnamed(Lost):
+    """The step found that it needs rows which it did not name. The journal records it again, with
+    *keys* among its shared rows: what is seldom needed is named by those alone who need it."""
+
+    def __init__(self, keys: Iterable[RowKey]) -> None:
+        self.keys = tuple(keys)
+        super().__init__(f"rows were not named: {', '.join(map(str, self.keys))}")
+
+
 class SentMark(NamedTuple):
     """A job that was handed to the queue *target*; void once its attempt or dispatch is past."""
 
@@ -58,6 +67,11 @@ class Look:
             raise LookupError(
                 f"no step of this group named {row.__name__} {key}: nothing locked it"
             ) from None
+
+    def require(self, keys: Iterable[RowKey]) -> None:
+        """Raise `RowsUnnamed` for those of *keys* that no step of this group named."""
+        if unnamed := [key for key in keys if key not in self._rows]:
+            raise RowsUnnamed(unnamed)
 
     def accept(self, writes: "Writes") -> None:
         """Let the steps behind see *writes*, and note which columns their updates change.

@@ -53,7 +53,9 @@ async def drafted(world: World, job_id: UUID) -> CloudEvent:
 
 async def handle(world: World, event: CloudEvent) -> None:
     """Deliver an event to draft-promotion."""
-    await draft_promotion.promote_draft(event, world.journal, world.worker.ids)
+    await draft_promotion.promote_draft(
+        event, world.journal, world.worker.ids, world.worker.providers
+    )
 
 
 async def final_of(world: World, draft_id: UUID) -> UUID:

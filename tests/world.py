@@ -149,7 +149,7 @@ async def world_on(
         concurrent_dispatches=concurrent_dispatches,
     )
     bus = bus_kind(
-        [Subscription(s.name, s.types, s.handler(journal, ids)) for s in SUBSCRIBERS],
+        [Subscription(s.name, s.types, s.handler(journal, ids, providers)) for s in SUBSCRIBERS],
         clock=clock,
         ids=ids,
         quarantine=partial(quarantine, journal=journal),

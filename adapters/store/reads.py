@@ -11,10 +11,13 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from schemas.cursors import EventCursor, EventFilter
+from schemas.requests import Period
 from schemas.tables import (
+    ALL,
     Batch,
     Blog,
     BlogSlot,
+    Budget,
     CallState,
     DeadLetter,
     Dispatch,
@@ -30,8 +33,12 @@ from schemas.tables import (
     ProviderCall,
     SlotCandidate,
     SlotChange,
+    Spend,
 )
 from states.table import State
+
+# Whoever waits for a lock on a table keeps all others waiting behind.
+LONGEST_WAIT_SECONDS = 5
 
 
 def job(session: Session, tenant: str, job_id: UUID) -> Job | None:
@@ -237,6 +244,7 @@ class Charge(NamedTuple):
     job_state: State
     call_state: CallState
     amount: Decimal | None
+    price_book: str | None
 
 
 def charges_of_blog(session: Session, tenant: str, blog_id: str) -> Sequence[Charge]:
@@ -248,13 +256,63 @@ def charges_of_blog(session: Session, tenant: str, blog_id: str) -> Sequence[Cha
         Job.state,
         ProviderCall.state,
         ProviderCall.amount,
+        ProviderCall.price_book,
     )
     rows = session.exec(
-        sa.select(*columns)  # type: ignore[call-overload]  # seven columns are too many for SQLModel's select
+        sa.select(*columns)  # type: ignore[call-overload]  # eight columns are too many for SQLModel's select
         .join(ProviderCall, col(ProviderCall.job_id) == col(Job.id))
         .where(Job.tenant == tenant, Job.blog_id == blog_id)
     ).all()
     return [Charge(*row) for row in rows]
+
+
+def budgets(session: Session, tenant: str, day: str) -> Sequence[tuple[Budget, Spend | None]]:
+    """All budgets of a tenant, each with what is held and spent of it (*day* for daily ones)."""
+    counted = sa.case((col(Budget.period) == Period.DAY, day), else_=ALL)
+    return session.exec(
+        select(Budget, Spend)
+        .outerjoin(
+            Spend,
+            sa.and_(
+                col(Spend.tenant) == col(Budget.tenant),
+                col(Spend.blog_id) == col(Budget.blog_id),
+                col(Spend.day) == counted,
+            ),
+        )
+        .where(Budget.tenant == tenant)
+        .order_by(col(Budget.blog_id), col(Budget.period))
+    ).all()
+
+
+def uncounted(session: Session, tenant: str, blog_id: str, day: str) -> Decimal:
+    """What the ledger says was charged of a budget and its row in `spend` does not, in dollars.
+
+    Waits until every group is through that looked at budgets before this: one of them may settle a
+    call without having seen that it is counted by now. *blog_id* and *day* may be `ALL`.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        # Looks lock the table as a whole for less, so this waits for theirs, and they for this.
+        connection = session.connection(execution_options={"isolation_level": "READ COMMITTED"})
+        connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LONGEST_WAIT_SECONDS}s'"))
+        connection.execute(sa.text("LOCK TABLE budgets IN EXCLUSIVE MODE"))
+    charged = (
+        sa.select(col(ProviderCall.amount), sa.func.count())
+        .join(Job, col(Job.id) == col(ProviderCall.job_id))
+        .where(
+            col(ProviderCall.tenant) == tenant,
+            col(ProviderCall.state) == CallState.ANSWERED,
+            col(ProviderCall.amount).is_not(None),
+            sa.true() if blog_id == ALL else col(Job.blog_id) == blog_id,
+            sa.true() if day == ALL else col(ProviderCall.day) == day,
+        )
+        .group_by(col(ProviderCall.amount))
+    )
+    counted = sa.select(col(Spend.spent), sa.literal(-1)).where(
+        col(Spend.tenant) == tenant, col(Spend.blog_id) == blog_id, col(Spend.day) == day
+    )
+    # One statement, so that both are of one moment; added up here, since SQLite would use floats.
+    rows = session.execute(sa.union_all(charged, counted)).all()
+    return sum((amount * times for amount, times in rows), Decimal(0))
 
 
 def call(session: Session, tenant: str, job_id: UUID, attempt: int) -> ProviderCall | None:

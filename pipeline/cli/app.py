@@ -31,6 +31,8 @@ app.add_typer(batches, name="batches")
 blogs = typer.Typer(help="Look at the pictures of a blog post.", no_args_is_help=True)
 app.add_typer(blogs, name="blogs")
 
+budgets = typer.Typer(help="Limit what may be spent.", no_args_is_help=True)
+app.add_typer(budgets, name="budgets")
 providers = typer.Typer(help="Who paints, how each does; say that one is mended.")
 app.add_typer(providers, name="providers")
 
@@ -68,6 +70,13 @@ OnUnknown = Annotated[
 ]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a job.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a batch.")]
+OfBlog = Annotated[
+    str | None,
+    typer.Option("--blog-id", "--blog", metavar="BLOG", help="For one blog post [for all]."),
+]
+PerDay = Annotated[
+    bool, typer.Option("--per-day", help="For each day (UTC) by itself [for all that is spent].")
+]
 BlogId = Annotated[str, typer.Argument(metavar="BLOG", help="The blog_id of the requests.")]
 
 
@@ -390,6 +399,54 @@ def costs(
     from pipeline.cli.reach import speak
 
     speak(partial(run_costs, blog_id=blog_id), server=server, home=home, as_json=as_json)
+
+
+@budgets.command("set")
+def set_budget(
+    limit: Annotated[
+        str, typer.Argument(metavar="LIMIT", help="US dollars, such as 12.50; 0 buys nothing.")
+    ],
+    blog: OfBlog = None,
+    per_day: PerDay = False,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Limit what may be spent. What was charged before counts; jobs under way go on."""
+    from pipeline.cli.budgets import run_set
+    from pipeline.cli.reach import speak
+
+    wanted = {"limit": limit, "blog_id": blog, "period": _period(per_day)}
+    speak(partial(run_set, wanted=wanted), server=server, home=home, as_json=as_json)
+
+
+@budgets.command("remove")
+def remove_budget(
+    blog: OfBlog = None,
+    per_day: PerDay = False,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Remove a budget: nothing is limited by it any more."""
+    from pipeline.cli.budgets import run_remove
+    from pipeline.cli.reach import speak
+
+    which = {"blog_id": blog, "period": _period(per_day)}
+    speak(partial(run_remove, which=which), server=server, home=home, as_json=as_json)
+
+
+@budgets.command("show")
+def show_budgets(as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
+    """All budgets. Piped: blog or -, total or day, limit, spent, held, left, divided by tabs."""
+    from pipeline.cli.budgets import run_show
+    from pipeline.cli.reach import speak
+
+    speak(run_show, server=server, home=home, as_json=as_json)
+
+
+def _period(per_day: bool) -> str:
+    return "day" if per_day else "total"
 
 
 @providers.callback(invoke_without_command=True)

@@ -4,10 +4,10 @@ from uuid import UUID
 
 from rich.table import Table
 
-from pipeline.cli.output import Output, clean, counted, dollars, facts
+from pipeline.cli.output import Output, clean, counted, facts
 from pipeline.cli.reach import Place
 from pipeline.cli.start import WrongUsage
-from schemas.replies import BatchStatusResponse, ImageJobStatusResponse
+from schemas.replies import BatchStatusResponse, ImageJobStatusResponse, dollars
 
 
 async def run_show(place: Place, out: Output, *, batch_id: str) -> int:

@@ -3,10 +3,10 @@
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.output import Output, clean, counted, dollars, facts
+from pipeline.cli.output import Output, clean, counted, facts
 from pipeline.cli.reach import Place
 from pipeline.cli.start import WrongUsage
-from schemas.replies import BlogCostsResponse, BlogImagesResponse, SlotResponse
+from schemas.replies import BlogCostsResponse, BlogImagesResponse, SlotResponse, dollars
 
 # What a blog_id may not hold: it is part of an address.
 SEPARATORS = "/?#"

@@ -15,6 +15,8 @@ from schemas.replies import (
     BatchStatusResponse,
     BlogCostsResponse,
     BlogImagesResponse,
+    BudgetListResponse,
+    BudgetResponse,
     CreateImageJobResponse,
     DispatchResponse,
     HealthResponse,
@@ -26,12 +28,14 @@ from schemas.replies import (
     ProviderHealthResponse,
     ProviderListResponse,
 )
+from schemas.requests import BudgetName, BudgetRequest
 
 M = TypeVar("M", bound=BaseModel)
 
 JOBS = "/api/v1/images/jobs"
 BATCHES = "/api/v1/images/batches"
 BLOGS = "/api/v1/blogs"
+BUDGETS = "/api/v1/images/budgets"
 PROVIDERS = "/api/v1/images/providers"
 PROBLEM_TYPE = "application/problem+json"
 CONNECT_SECONDS = 5.0
@@ -134,6 +138,20 @@ class Client:
 
     async def blog_costs(self, blog_id: str) -> BlogCostsResponse:
         return await self._call(BlogCostsResponse, "GET", f"{BLOGS}/{quote(blog_id)}/costs")
+
+    async def budgets(self) -> BudgetListResponse:
+        return await self._call(BudgetListResponse, "GET", BUDGETS)
+
+    async def set_budget(self, wanted: BudgetRequest) -> BudgetResponse:
+        body = wanted.model_dump(mode="json")
+        return await self._call(BudgetResponse, "PUT", BUDGETS, json=body)
+
+    async def remove_budget(self, which: BudgetName) -> None:
+        query = which.model_dump(mode="json", exclude_none=True)
+        async with self._told():
+            reply = await self._http.request("DELETE", BUDGETS, params=query)
+        if not reply.is_success:
+            self._refuse(reply)
 
     async def providers(self) -> ProviderListResponse:
         return await self._call(ProviderListResponse, "GET", PROVIDERS)

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import Any, TextIO
 
 from pydantic import BaseModel
@@ -79,10 +78,6 @@ def clean(value: object) -> str:
 
 def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def dollars(amount: Decimal) -> str:
-    return f"{'-' if amount < 0 else ''}${abs(amount).normalize():f}"
 
 
 def state_text(state: str) -> Text:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -78,19 +78,24 @@ def settings_of(**options: Any) -> "Settings":
         raise WrongUsage(str(exc)) from None
 
 
-def checked(model: type[M], options: Mapping[str, Any]) -> M:
-    """*options* as *model*; raises `WrongUsage` with a line for each option that is wrong."""
+def checked(
+    model: type[M], options: Mapping[str, Any], *, arguments: Collection[str] = ("prompt",)
+) -> M:
+    """*options* as *model*; raises `WrongUsage` with a line for each option that is wrong.
+
+    *arguments* are given without the name of an option.
+    """
     try:
         return model.model_validate(options)
     except ValidationError as exc:
-        raise WrongUsage(*(_option_error(error) for error in exc.errors())) from None
+        raise WrongUsage(*(_option_error(one, arguments) for one in exc.errors())) from None
 
 
-def _option_error(error: Any) -> str:
+def _option_error(error: Any, arguments: Collection[str]) -> str:
     from pipeline.faults import fault
 
     name = str(error["loc"][0]).replace("_", "-")
-    shown = name.upper() if name == "prompt" else f"--{name}"
+    shown = name.upper() if name in arguments else f"--{name}"
     return f"{shown}: {fault(error)}"
 
 

@@ -9,6 +9,7 @@ from pipeline.routes import (
     approvals,
     batches,
     blogs,
+    budgets,
     dispatch,
     events,
     health,
@@ -44,6 +45,7 @@ def create_api() -> FastAPI:
         docs_url=None,
     )
     modules = (
+        budgets,  # before pictures, whose ids stand in the same place of an address
         images,
         batches,
         jobs,

@@ -38,7 +38,12 @@ async def retry_image_batch(
     """Bring the failed jobs back. Delivered results that were never used are taken first;
     otherwise the provider is asked again, which may cost once more."""
     retried = await retry_batch(
-        batch_id, tenant=tenant, journal=limner.journal, ids=limner.ids, blobs=limner.blobs
+        batch_id,
+        tenant=tenant,
+        journal=limner.journal,
+        ids=limner.ids,
+        blobs=limner.blobs,
+        providers=limner.providers,
     )
     batch = await _status(batch_id, limner, tenant, base_url)
     return BatchRetryResponse(retried_job_ids=retried, batch=batch)

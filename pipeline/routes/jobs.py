@@ -55,7 +55,12 @@ async def retry_job(
     """Bring a failed or cancelled job back. A delivered result that was never used is taken first;
     otherwise the provider is asked again, which may cost once more."""
     job = await retry(
-        job_id, tenant=tenant, journal=limner.journal, ids=limner.ids, blobs=limner.blobs
+        job_id,
+        tenant=tenant,
+        journal=limner.journal,
+        ids=limner.ids,
+        blobs=limner.blobs,
+        providers=limner.providers,
     )
     return status_reply(
         job, [], now=limner.journal.now(), base_url=base_url, estimates=limner.estimates

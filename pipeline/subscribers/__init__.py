@@ -6,10 +6,11 @@ from functools import partial
 
 from adapters.ports import EventHandler, Ids
 from pipeline.journal import Journal
+from pipeline.providers import Providers
 from pipeline.subscribers import blog_linking, draft_promotion
 from schemas.events import CloudEvent, EventType
 
-Reaction = Callable[[CloudEvent, Journal, Ids], Awaitable[None]]
+Reaction = Callable[[CloudEvent, Journal, Ids, Providers], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +19,22 @@ class Subscriber:
     types: frozenset[str]
     react: Reaction
 
-    def handler(self, journal: Journal, ids: Ids) -> EventHandler:
-        return partial(_react, self.react, journal=journal, ids=ids)
+    def handler(self, journal: Journal, ids: Ids, providers: Providers) -> EventHandler:
+        return partial(_react, self.react, journal=journal, ids=ids, providers=providers)
 
 
-async def _react(react: Reaction, event: CloudEvent, *, journal: Journal, ids: Ids) -> None:
-    await react(event, journal, ids)
+async def _react(
+    react: Reaction, event: CloudEvent, *, journal: Journal, ids: Ids, providers: Providers
+) -> None:
+    await react(event, journal, ids, providers)
+
+
+async def _link(event: CloudEvent, journal: Journal, ids: Ids, _: Providers) -> None:
+    await blog_linking.link(event, journal, ids)
 
 
 SUBSCRIBERS: tuple[Subscriber, ...] = (
-    Subscriber(blog_linking.NAME, frozenset({EventType.JOB_COMPLETED.value}), blog_linking.link),
+    Subscriber(blog_linking.NAME, frozenset({EventType.JOB_COMPLETED.value}), _link),
     Subscriber(
         draft_promotion.NAME,
         frozenset({EventType.JOB_COMPLETED.value}),

@@ -1,7 +1,7 @@
 """draft-promotion: a completed draft of a batch gets the final that was asked for with it, once.
 
 Only the first decision about a draft is ever its own. Whatever somebody else decided stands, a
-cancelled batch buys nothing, and a deleted blog leaves the promotion blocked.
+cancelled batch buys nothing, and a deleted blog or an exhausted budget leaves it blocked.
 """
 
 from datetime import datetime
@@ -10,11 +10,13 @@ from uuid import UUID
 import structlog
 
 from adapters.ports import Ids
-from pipeline.final import owed_final
+from pipeline.errors import BudgetExceeded, PriceUnknown
+from pipeline.final import job_price, owed_final
 from pipeline.journal import Journal
 from pipeline.move import job_key
 from pipeline.new_job import blog_is_deleted
 from pipeline.promote import Candidate, approve, block
+from pipeline.providers import Providers
 from pipeline.tally import batch_key
 from schemas.events import CloudEvent
 from schemas.step import Look, RowKey, Step, Writes
@@ -25,15 +27,17 @@ log = structlog.get_logger(__name__)
 NAME = "draft-promotion"
 
 
-async def promote_draft(event: CloudEvent, journal: Journal, ids: Ids) -> None:
+async def promote_draft(
+    event: CloudEvent, journal: Journal, ids: Ids, providers: Providers
+) -> None:
     """Buy the final of a completed draft, if its batch says so."""
     if event.data.get("batch_id") is None or not event.data["is_draft"]:
         return
-    outcome = await journal.record(_promotion(event, journal.now(), ids))
+    outcome = await journal.record(_promotion(event, journal.now(), ids, providers))
     log.info("draft_handled", draft_job_id=event.data["job_id"], outcome=outcome)
 
 
-def _promotion(event: CloudEvent, now: datetime, ids: Ids) -> Step[str]:
+def _promotion(event: CloudEvent, now: datetime, ids: Ids, providers: Providers) -> Step[str]:
     draft_id, batch_id = UUID(event.data["job_id"]), UUID(event.data["batch_id"])
     blog_id = event.data["blog_id"]
     final_id, event_ids = ids.new(), (ids.new(), ids.new())
@@ -54,7 +58,13 @@ def _promotion(event: CloudEvent, now: datetime, ids: Ids) -> Step[str]:
             block(look, writes, found, "blog_deleted", event_id=event_ids[0], at=now)
             return "blocked: the blog was deleted"
         final = owed_final(draft, job_id=final_id, now=now)
-        approve(look, writes, found, final, decided_by=DecidedBy.AUTOMATIC, event_ids=event_ids)
+        price = job_price(final, providers)
+        by = DecidedBy.AUTOMATIC
+        try:
+            approve(look, writes, found, final, price, decided_by=by, event_ids=event_ids)
+        except (BudgetExceeded, PriceUnknown) as exc:
+            block(look, writes, found, exc.code, event_id=event_ids[0], at=now)
+            return f"blocked: {exc}"
         return "approved"
 
     keys = (RowKey(InboxRow, (NAME, event.id)), job_key(draft_id))

@@ -8,6 +8,7 @@ from schemas.tables.batches import (
     Promotion,
     PromotionRow,
 )
+from schemas.tables.budgets import ALL, Budget, BudgetRow, Spend, SpendRow
 from schemas.tables.calls import OPEN_CALLS, CallState, ProviderCall, ProviderCallRow
 from schemas.tables.dispatch import Dispatch, DispatchRow
 from schemas.tables.events import (
@@ -41,12 +42,15 @@ TABLES: dict[type[Row], type[Row]] = {
     InboxRow: Inbox,
     DeadLetterRow: DeadLetter,
     DispatchRow: Dispatch,
+    BudgetRow: Budget,
+    SpendRow: Spend,
     ProviderRow: Provider,
     IdempotencyKeyRow: IdempotencyKey,
     EventRow: Event,
 }
 
 __all__ = [
+    "ALL",
     "OPEN_CALLS",
     "TABLES",
     "Batch",
@@ -55,6 +59,8 @@ __all__ = [
     "BlogRow",
     "BlogSlot",
     "BlogSlotRow",
+    "Budget",
+    "BudgetRow",
     "CallState",
     "Circuit",
     "DeadLetter",
@@ -86,5 +92,7 @@ __all__ = [
     "SlotCandidateRow",
     "SlotChange",
     "SlotChangeRow",
+    "Spend",
+    "SpendRow",
     "Waiting",
 ]

@@ -35,6 +35,13 @@ class ProviderCallRow(Row):
     provider_ref: str | None = None
     # What the call costs if it was charged (USD, from the price book); None = unknown, never 0.
     amount: Decimal | None = Field(default=None, sa_type=Money)
+    # Version of the price book that says so.
+    price_book: str | None = None
+    # The day (UTC, 2026-01-31) on whose budgets it counts: that of its hold, else of the call.
+    day: str
+    # What budgets hold for it once its job does not any more, and which of them do.
+    held: Decimal | None = Field(default=None, sa_type=Money)
+    held_in: int | None = None
     # A paid result that no job took: kept, booked, shown.
     surplus: bool = False
     detail: str | None = None

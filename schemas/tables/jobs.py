@@ -76,6 +76,11 @@ class JobRow(Row):
     result: dict[str, Any] | None = Field(default=None, sa_type=Json)
     error: dict[str, Any] | None = Field(default=None, sa_type=Json)
     cost: Decimal | None = Field(default=None, sa_type=Money)
+    # What budgets hold for the present attempt (USD), since which day (UTC, 2026-01-31), and which
+    # of them do (bits, `pipeline.budgets`). Once the job is at rest its open call holds it.
+    held: Decimal | None = Field(default=None, sa_type=Money)
+    held_on: str | None = None
+    held_in: int | None = None
     blog_id: str | None = None
     blog_job_id: str | None = None
     batch_id: UUID | None = None

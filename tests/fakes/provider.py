@@ -32,6 +32,8 @@ class ScriptedProvider:
     ) -> None:
         self.name = name
         self.repeatable = repeatable
+        # What it says before it paints; None where nobody knows.
+        self.asks: Decimal | None = COST
         self.limits = limits
         self.script: list[Answer] = []
         self.calls: Counter[tuple[UUID, int]] = Counter()
@@ -42,10 +44,10 @@ class ScriptedProvider:
         return "paid-1"
 
     def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
-        return Price(COST)
+        return Price(self.asks) if self.asks is not None else None
 
     def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
-        return COST
+        return self.asks
 
     async def generate(self, request: PaintRequest) -> Painting | Accepted:
         self.calls[request.job_id, request.attempt] += 1

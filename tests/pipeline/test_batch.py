@@ -74,6 +74,7 @@ async def bring_back(world: World, batch_id: UUID) -> list[UUID]:
         journal=world.journal,
         ids=world.worker.ids,
         blobs=world.blobs,
+        providers=world.worker.providers,
     )
 
 
@@ -407,7 +408,12 @@ async def test_a_result_that_a_person_takes_after_all_reopens_the_batch(world: W
     assert await told(world, reply.batch_id) == ["created", "completed"]
     world.pictures.trouble = lambda _: None
     await retry(
-        job_id, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
+        job_id,
+        tenant=TENANT,
+        journal=world.journal,
+        ids=world.worker.ids,
+        blobs=world.blobs,
+        providers=world.worker.providers,
     )
     assert (await batch(world, reply.batch_id)).open == 1
     await world.deliver(job_id)
@@ -432,7 +438,12 @@ async def test_a_cancelled_batch_buys_nothing(world: World) -> None:
         await bring_back(world, reply.batch_id)
     with pytest.raises(BatchCancelled):
         await retry(
-            queued, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
+            queued,
+            tenant=TENANT,
+            journal=world.journal,
+            ids=world.worker.ids,
+            blobs=world.blobs,
+            providers=world.worker.providers,
         )
     assert (await world.job(working)).state is State.CANCELLED
     assert sum(world.provider.calls.values()) == 1

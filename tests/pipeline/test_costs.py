@@ -62,7 +62,14 @@ async def test_a_refusal_costs_nothing_and_a_lost_answer_may_have(world: World) 
     found = await costs(world)
     assert (found.cost_confirmed, found.cost_possible, found.drafts) == (Decimal(0), COST, 0)
     assert [one.jobs for one in found.by_quality] == [1]
-    await retry(lost, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs)
+    await retry(
+        lost,
+        tenant=TENANT,
+        journal=world.journal,
+        ids=world.worker.ids,
+        blobs=world.blobs,
+        providers=world.worker.providers,
+    )
     await world.deliver(lost, 2)
     found = await costs(world)
     assert (found.cost_confirmed, found.cost_possible, found.drafts) == (COST, COST, 1)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -28,8 +29,9 @@ from schemas.tables import CallState, Job
 from states.table import State
 from tests.adapters.test_stability import EXPECTED, M, provider_of
 from tests.batches import ask, completion, final_of, handle
+from tests.budgets import NOTHING, limit, stands
 from tests.fakes.clock import FakeClock
-from tests.fakes.provider import ScriptedProvider, raises
+from tests.fakes.provider import COST, ScriptedProvider, raises
 from tests.fakes.stability import StabilityDouble
 from tests.pipeline.test_keys import work_off
 from tests.world import TENANT, World, world_on
@@ -396,3 +398,65 @@ async def test_an_unknown_outcome_is_offered_to_nobody_else(world: World, plain:
     job = await world.job(job_id)
     assert (job.state, job.provider) == (State.FAILED, "paid")
     assert not plain.calls
+
+
+# --- what a budget admits
+
+
+RETIRED = ProviderRefused("model_retired", "gone")
+
+
+@pytest.mark.parametrize("price", [COST / 5, 3 * COST])
+async def test_a_job_that_is_handed_over_holds_the_price_of_its_new_painter(
+    world: World, plain: Plain, price: Decimal
+) -> None:
+    await limit(world, 3 * COST)
+    plain.asks = price
+    world.provider.script.append(raises(RETIRED))
+    job_id = await world.submit()
+    await world.deliver(job_id)
+    assert (await world.job(job_id)).provider == "plain"
+    assert await stands(world) == [(price, NOTHING)]
+    await world.deliver(job_id, 2)
+    assert await stands(world) == [(NOTHING, COST)]
+
+
+async def test_who_is_too_dear_for_the_budget_does_not_paint_instead(
+    database_url: str, plain: Plain
+) -> None:
+    cheap = Plain("cheap")
+    plain.asks, cheap.asks = 3 * COST, COST
+    others = {"others": [plain, cheap], "fallback": ["plain", "cheap"]}
+    async with world_on(database_url, limits=WIDE, **others) as world:
+        await limit(world, 2 * COST)
+        world.provider.script += [raises(RETIRED), raises(RETIRED)]
+        job_id = await world.submit()
+        await world.deliver(job_id)
+        assert (await world.job(job_id)).provider == "cheap"
+        assert await stands(world) == [(COST, NOTHING)]
+        cheap.asks = None
+        failing = await world.submit()
+        await world.deliver(failing)
+        job = await world.job(failing)
+        assert (job.state, job.provider, job.held) == (State.FAILED, "paid", None)
+        assert await stands(world) == [(COST, NOTHING)]
+
+
+async def test_what_was_free_is_not_handed_to_one_that_costs_more_than_is_left(
+    world: World, plain: Plain
+) -> None:
+    await limit(world, COST / 2)
+    world.provider.asks = NOTHING
+    world.provider.script.append(
+        raises(ProviderUnusable("out_of_credit", "no credit", timedelta(minutes=5)))
+    )
+    job_id = await world.submit()
+    await world.deliver(job_id)
+    job = await world.job(job_id)
+    assert (job.state, job.provider) == (State.QUEUED, "paid")
+    await limit(world, COST)
+    # The next one that finds the key refused is handed over.
+    other = await world.submit()
+    await world.deliver(other)
+    assert (await world.job(other)).provider == "plain"
+    assert await stands(world) == [(COST, NOTHING)]

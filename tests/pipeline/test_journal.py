@@ -20,7 +20,7 @@ from adapters.store import reads
 from adapters.store.database import open_store
 from pipeline.journal import MAX_CONFLICTS, Journal, JournalClosed, JournalFull
 from pipeline.move import JobMoved, job_event, job_key
-from schemas.step import Look, RowKey, Step, Writes
+from schemas.step import Look, RowKey, RowsUnnamed, Step, Writes
 from schemas.tables import BlogRow, JobRow
 from states.table import State, Trigger
 from tests.fakes.gate import GatedStore
@@ -451,3 +451,53 @@ async def test_a_column_that_is_written_once_cannot_be_changed(bench: Bench) -> 
 
     with pytest.raises(ValueError, match="tenant of JobRow is written once"):
         await bench.journal.record(Step("reassign", reassign, (job_key(job.id),)))
+
+
+def count_up(named: tuple[RowKey, ...], told: list[int]) -> Step[int]:
+    """A step that finds only while it decides that it needs a blog's row, and counts there."""
+    key = RowKey(BlogRow, ("default", "post"))
+
+    def decide(look: Look, writes: Writes) -> int:
+        look.require([key])
+        blog = look.get(BlogRow, *key.key)
+        number = blog.last_inline + 1 if blog is not None else 1
+        if blog is None:
+            writes.insert(BlogRow.of(tenant="default", blog_id="post", last_inline=1), *key.key)
+        else:
+            writes.update(blog.changed(last_inline=number), *key.key)
+        told.append(number)
+        return number
+
+    return Step("count_up", decide, shared=named, creates=True)
+
+
+async def test_a_step_that_needs_further_rows_is_decided_again_with_them_in_its_turn(
+    bench: Bench,
+) -> None:
+    told: list[int] = []
+    tasks = asleep(*(count_up((), told) for _ in range(3)), journal=bench.journal)
+    tasks += asleep(create(new_job()), journal=bench.journal)
+    assert (await asyncio.gather(*tasks))[:3] == told == [1, 2, 3]
+    # One group found out, one has done it; what else was in the first was not done twice.
+    assert [len(group) for group in bench.gate.groups] == [4, 3]
+    assert bench.journal._creations_waiting == 0
+
+
+async def test_a_step_that_is_decided_again_is_not_withdrawn_with_its_caller(bench: Bench) -> None:
+    first = await bench.hold()
+    (caller,) = asleep(count_up((), []), journal=bench.journal)
+    await settled()
+    caller.cancel()
+    bench.gate.open()
+    await first
+    assert await bench.journal.record(count_up((), [])) == 2
+
+
+async def test_a_step_that_asks_for_what_it_has_named_is_a_defect_and_ends(bench: Bench) -> None:
+    unknown = job_key(uuid4())
+
+    def decide(_: Look, __: Writes) -> None:
+        raise RowsUnnamed([unknown])
+
+    with pytest.raises(RowsUnnamed):
+        await bench.journal.record(Step("greedy", decide))

@@ -68,13 +68,23 @@ async def finals(world: World, draft_id: UUID) -> list[Job]:
 
 async def again(world: World, job_id: UUID) -> JobRow:
     return await retry(
-        job_id, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
+        job_id,
+        tenant=TENANT,
+        journal=world.journal,
+        ids=world.worker.ids,
+        blobs=world.blobs,
+        providers=world.worker.providers,
     )
 
 
 async def again_all(world: World, batch_id: UUID) -> list[UUID]:
     return await retry_batch(
-        batch_id, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
+        batch_id,
+        tenant=TENANT,
+        journal=world.journal,
+        ids=world.worker.ids,
+        blobs=world.blobs,
+        providers=world.worker.providers,
     )
 
 
@@ -268,7 +278,12 @@ async def test_a_retry_of_the_final_and_its_successor_at_once_leave_one_open(
         lost = (await approve(world, draft_id)).final.id
         await cancel(lost, tenant=TENANT, journal=world.journal, ids=world.worker.ids)
         revival = retry(
-            lost, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
+            lost,
+            tenant=TENANT,
+            journal=world.journal,
+            ids=world.worker.ids,
+            blobs=world.blobs,
+            providers=world.worker.providers,
         )
         racers: list[Any] = [approve(world, draft_id), revival]
         await asyncio.gather(*racers[:: -1 if number % 2 else 1], return_exceptions=True)
@@ -283,7 +298,12 @@ async def test_a_final_that_has_a_successor_is_not_bought_again(world: World) ->
     successor = (await approve(world, draft_id)).final.id
     with pytest.raises(FinalReplaced, match=str(successor)):
         await retry(
-            lost, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
+            lost,
+            tenant=TENANT,
+            journal=world.journal,
+            ids=world.worker.ids,
+            blobs=world.blobs,
+            providers=world.worker.providers,
         )
     assert (await world.job(lost)).state is State.CANCELLED
 

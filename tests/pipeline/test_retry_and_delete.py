@@ -41,6 +41,7 @@ async def again(world: World, job_id: UUID) -> JobRow:
         journal=world.journal,
         ids=world.worker.ids,
         blobs=world.blobs,
+        providers=world.worker.providers,
     )
 
 

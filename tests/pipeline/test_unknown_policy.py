@@ -9,6 +9,7 @@ import pytest
 
 from adapters.errors import OutcomeUnknown
 from adapters.ports import Painting, PaintRequest
+from pipeline.addresses import BaseUrl
 from pipeline.cancel import cancel
 from pipeline.delete import delete_blog
 from pipeline.generate import generate
@@ -43,7 +44,7 @@ async def told(world: World, job_id: UUID) -> ImageJobStatusResponse:
         tenant=TENANT,
         journal=world.journal,
         providers=world.worker.providers,
-        base_url="http://test",
+        base_url=BaseUrl("http://test"),
         estimates=world.estimates,
     )
 

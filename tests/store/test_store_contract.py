@@ -239,6 +239,7 @@ async def test_an_accepted_call_sends_its_running_job_to_be_polled(store: AnySto
         model="m",
         state=CallState.ACCEPTED,
         lease_token="t",
+        day="2026-01-01",
         due_at=NOW,
         created_at=NOW,
     )
