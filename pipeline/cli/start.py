@@ -94,6 +94,8 @@ def checked(
 def _option_error(error: Any, arguments: Collection[str]) -> str:
     from pipeline.faults import fault
 
+    if not error["loc"]:  # of several options together
+        return fault(error)
     name = str(error["loc"][0]).replace("_", "-")
     shown = name.upper() if name in arguments else f"--{name}"
     return f"{shown}: {fault(error)}"

@@ -10,6 +10,7 @@ from pipeline.routes import (
     batches,
     blogs,
     budgets,
+    dead_letters,
     dispatch,
     events,
     health,
@@ -18,6 +19,7 @@ from pipeline.routes import (
     jobs,
     providers,
     push,
+    replay,
     worker,
 )
 from pipeline.routes.callers import KnownCallers
@@ -51,6 +53,8 @@ def create_api() -> FastAPI:
         jobs,
         approvals,
         events,
+        replay,
+        dead_letters,
         blogs,
         providers,
         dispatch,
