@@ -12,6 +12,7 @@ from adapters.store import reads
 from pipeline.dead_letters import drop, find, redrive
 from pipeline.errors import NoSuchDeadLetter, NoSuchSubscriber, RedriveFailed
 from pipeline.journal import Journal
+from pipeline.providers import Providers
 from pipeline.quarantine import quarantine
 from pipeline.subscribers import Subscriber, blog_linking
 from schemas.cursors import LetterCursor
@@ -96,14 +97,15 @@ async def test_an_event_about_which_there_is_nothing_to_do_leaves_too(world: Wor
 
 
 async def test_an_unreachable_database_is_no_failure_of_the_subscriber(world: World) -> None:
-    async def react(event: CloudEvent, journal: Journal, ids: Ids) -> None:
+    async def react(event: CloudEvent, journal: Journal, ids: Ids, _: Providers) -> None:
         raise StoreUnavailable("away")
 
     event = await put_aside(world, "moody")
     moody = Subscriber("moody", frozenset({event.type}), react)
     with pytest.raises(StoreUnavailable):
         await redrive(
-            "moody", event.id, tenant=TENANT, journal=world.journal, ids=world.worker.ids, providers=world.worker.providers,
+            "moody", event.id, tenant=TENANT, journal=world.journal, ids=world.worker.ids,
+            providers=world.worker.providers,
             subscribers=[moody],
         )  # fmt: skip
     (letter,) = await letters(world)

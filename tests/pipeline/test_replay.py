@@ -20,6 +20,7 @@ from pipeline.arrange import roll_back, unlink
 from pipeline.delete import delete_blog
 from pipeline.errors import NoSuchSubscriber, ReplayCursorUnknown, SubscriberTakesOthers
 from pipeline.journal import Journal
+from pipeline.providers import Providers
 from pipeline.quarantine import quarantine
 from pipeline.replay import Replay
 from pipeline.slots import Slot
@@ -304,7 +305,7 @@ async def test_an_event_that_a_subscriber_cannot_digest_is_put_aside(world: Worl
     poisoned = (await all_events(world))[-1].event_id
     tried: list[UUID] = []
 
-    async def react(event: CloudEvent, journal: Journal, ids: object) -> None:
+    async def react(event: CloudEvent, journal: Journal, ids: object, _: Providers) -> None:
         tried.append(event.id)
         if event.id == poisoned:
             raise KeyError("images")
@@ -320,7 +321,7 @@ async def test_an_event_that_a_subscriber_cannot_digest_is_put_aside(world: Worl
 async def test_an_unreachable_database_ends_the_part_and_puts_nothing_aside(world: World) -> None:
     await world.deliver(await world.submit(blog_id="post"))
 
-    async def react(event: CloudEvent, journal: Journal, ids: object) -> None:
+    async def react(event: CloudEvent, journal: Journal, ids: object, _: Providers) -> None:
         raise StoreUnavailable("away")
 
     moody = Subscriber("moody", frozenset({COMPLETED.value}), react)
