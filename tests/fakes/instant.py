@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from adapters.local.connect import LocalSettings, LocalWorld
-from adapters.ports import PaintedPicture, Painting, PaintRequest, Processes
+from adapters.ports import PaintedPicture, Painting, PaintRequest, Parameters, Processes
 from adapters.providers.sketch.provider import SketchSettings
 from schemas.prices import DOCUMENT_1_3_4, Price
 from schemas.requests import AspectRatio, Strategy
@@ -32,6 +32,9 @@ class InstantPainter:
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return "instant-1"
+
+    def parameters(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Parameters:
+        return Parameters()
 
     def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
         return Price(Decimal(0))
