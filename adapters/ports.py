@@ -255,6 +255,18 @@ class Accepted:
     ask_again_after: timedelta
 
 
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """With which parameters a model is asked; None for one that it does not take.
+
+    *warnings* name what is usual for the quality and is left out or changed.
+    """
+
+    steps: int | None = None
+    cfg_scale: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
 class ImageProvider(Protocol):
     @property
     def name(self) -> str: ...
@@ -283,6 +295,9 @@ class ImageProvider(Protocol):
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         """The model that paints this quality in this way."""
+
+    def parameters(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Parameters:
+        """With what that model is asked."""
 
     def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
         """What one picture costs by the price book; None when it is not known, never 0 for that."""

@@ -32,7 +32,14 @@ from adapters.local.bus import LocalEventBus, Subscription
 from adapters.local.clock import SystemClock
 from adapters.local.ids import RandomIds, SystemEntropy
 from adapters.local.queue import LocalTaskQueue
-from adapters.ports import PaintedPicture, Painting, PaintRequest, StoredObject, TakenPicture
+from adapters.ports import (
+    PaintedPicture,
+    Painting,
+    PaintRequest,
+    Parameters,
+    StoredObject,
+    TakenPicture,
+)
 from adapters.store.database import AnyStore, migrate, open_store
 from pipeline.batch import submit_batch
 from pipeline.dispatch import Dispatching
@@ -125,6 +132,9 @@ class YardProvider:
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return "fake-xl"
+
+    def parameters(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Parameters:
+        return Parameters()
 
     def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
         return Price(Decimal("0.01"))

@@ -6,7 +6,9 @@ was taken.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from adapters.ports import Ids
 from pipeline.budgets import hold, hold_keys
@@ -37,7 +39,7 @@ from schemas.requests import (
     Workflow,
 )
 from schemas.step import Look, RowKey, Step, Writes
-from schemas.tables import BatchRow
+from schemas.tables import BatchRow, JobRow
 from states.table import State
 
 ROUTE = "batch-generate"
@@ -100,22 +102,7 @@ async def submit_batch(
         return AcceptedBatch(first, replayed=True)
     now = journal.now()
     batch_id = ids.new()
-    jobs = [
-        new_job(
-            image.request,
-            tenant=tenant,
-            job_id=ids.new(),
-            now=now,
-            seed=image.request.seed or ids.seed(),
-            provider=image.provider,
-            warnings=image.warnings,
-            fallback=image.fallback,
-            batch_id=batch_id,
-            on_unknown=image.on_unknown,
-            **({WANTED: image.final} if image.final is not None else {}),
-        )
-        for image in images
-    ]
+    jobs = [_job(image, tenant, batch_id, now, ids) for image in images]
     prices = [job_price(job, providers) for job in jobs]
     drafts = sum(job.is_draft for job in jobs)
     batch = BatchRow.of(
@@ -165,6 +152,37 @@ async def submit_batch(
     keys: tuple[RowKey, ...] = (kept_key(kept),) if kept is not None else ()
     shared = (*blog_keys(jobs), *hold_keys(jobs, prices))
     return await journal.record(Step("submit_batch", decide, keys, shared, creates=True))
+
+
+def asked_jobs(
+    request: BatchImageGenerationRequest,
+    *,
+    tenant: str,
+    most_images: int,
+    journal: Journal,
+    ids: Ids,
+    providers: Providers,
+) -> list[JobRow]:
+    """The jobs that `submit_batch` would store now; nothing is stored. Raises `InvalidBatch`."""
+    images = _images(request, most_images, providers)
+    batch_id, now = ids.new(), journal.now()
+    return [_job(image, tenant, batch_id, now, ids) for image in images]
+
+
+def _job(image: _Image, tenant: str, batch_id: UUID, now: datetime, ids: Ids) -> JobRow:
+    return new_job(
+        image.request,
+        tenant=tenant,
+        job_id=ids.new(),
+        now=now,
+        seed=image.request.seed or ids.seed(),
+        provider=image.provider,
+        warnings=image.warnings,
+        fallback=image.fallback,
+        batch_id=batch_id,
+        on_unknown=image.on_unknown,
+        **({WANTED: image.final} if image.final is not None else {}),
+    )
 
 
 def _images(

@@ -99,8 +99,12 @@ def job_price(job: JobRow, providers: Providers) -> Decimal | None:
 
 def final_price(draft: JobRow, provider: ImageProvider) -> Decimal | None:
     """What the draft's final costs (USD) where nobody asks for another; None where unknown."""
-    strategy = _wanted(draft, "strategy") or provider.strategies[0]
-    return provider.price(final_quality(draft), Strategy(strategy))
+    return provider.price(final_quality(draft), final_strategy(draft, provider))
+
+
+def final_strategy(draft: JobRow, provider: ImageProvider) -> Strategy:
+    """How the draft's final is made where nobody asks for another way."""
+    return Strategy(_wanted(draft, "strategy") or provider.strategies[0])
 
 
 def final_quality(draft: JobRow) -> Quality:

@@ -166,6 +166,7 @@ def status_reply(
         not_before=job.not_before if job.state is State.QUEUED else None,
         waiting=waiting,
         deadline_at=job.deadline_at,
+        held=job.held,
         result=_result(job, images, base_url),
         error_message=error.get("message"),
         error_details={"code": error["code"], **error["details"]} if error else None,

@@ -91,6 +91,27 @@ async def submit(
         return Accepted(first, replayed=True)
 
 
+async def asked_job(
+    request: ImageGenerationRequest,
+    *,
+    tenant: str,
+    journal: Journal,
+    ids: Ids,
+    providers: Providers,
+    estimate: Callable[[Quality], int],
+) -> JobRow:
+    """The job that `submit` would store now; nothing is stored. Raises what makes it unfit."""
+    asked = _Asked(request, tenant, None, journal, ids, providers, estimate)
+    if request.draft_job_id is not None:
+        return _final(asked, await _usable_draft(asked, request.draft_job_id))
+    draft = await _matching_draft(asked) if _may_adopt(request) else None
+    if draft is not None:
+        return _adopted(asked, draft)
+    if request.strategy is not None:
+        raise StrategyWithoutDraft
+    return _new(asked)
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """A request and what it takes to do it."""
@@ -131,14 +152,8 @@ async def _of_any_draft(asked: _Asked) -> Accepted:
         draft = await _matching_draft(asked)
         if draft is None:
             return await _of_nothing(asked)
-        note = (
-            f"this is the final of draft {draft.draft.id}, the one of this prompt in blog"
-            f" {asked.request.blog_id}; name draft_job_id to say so yourself"
-        )
-        final = _final(asked, draft)
-        final = final.changed(warnings=[*final.warnings, note])
         try:
-            return await asked.journal.record(_creation(asked, final, draft))
+            return await asked.journal.record(_creation(asked, _adopted(asked, draft), draft))
         except (DecidedMeanwhile, BatchCancelled):
             continue
 
@@ -170,6 +185,15 @@ def _final(asked: _Asked, draft: Candidate) -> JobRow:
         now=asked.journal.now(),
         providers=asked.providers,
     )
+
+
+def _adopted(asked: _Asked, draft: Candidate) -> JobRow:
+    final = _final(asked, draft)
+    note = (
+        f"this is the final of draft {draft.draft.id}, the one of this prompt in blog"
+        f" {asked.request.blog_id}; name draft_job_id to say so yourself"
+    )
+    return final.changed(warnings=[*final.warnings, note])
 
 
 def _creation(

@@ -171,6 +171,8 @@ class ImageJobStatusResponse(ImageGenerationJobStatus):
     waiting: WaitingResponse | None = None
     """Null for a job that only waits for its turn."""
     deadline_at: datetime | None = None
+    held: Exact | None = None
+    """US dollars that budgets hold for the job's next or present call; null where none do."""
     result: ImageResultResponse | None
     error_message: str | None
     error_details: dict[str, Any] | None
@@ -434,6 +436,63 @@ class BudgetListResponse(BaseModel):
 
     currency: str = "USD"
     budgets: list[BudgetResponse]
+
+
+class QuotedPicture(BaseModel):
+    """What one picture would cost, and how it would be painted."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    quality: Quality
+    blog_id: str | None
+    provider: str
+    requested_model: str
+    """What the quality is called for, of old."""
+    resolved_model: str
+    """What would paint it now."""
+    strategy: Strategy
+    steps: int | None
+    """Null where the model takes none."""
+    cfg_scale: float | None
+    """Null where the model takes none."""
+    price_usd: Exact | None
+    """Null where it is not known."""
+    price_credits: Exact | None
+    """The same in the provider's credits; null where it has none."""
+    price_book: str
+    """The version of the price book that says so."""
+    warnings: list[str]
+
+
+class QuotedBudget(BudgetResponse):
+    left_after: Exact | None
+    """Null where a price is not known."""
+
+
+class QuoteResponse(BaseModel):
+    """The reply of `POST /api/v1/images/quote`. Nothing is stored, held or asked of a provider."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    currency: str = "USD"
+    price_usd: Exact | None
+    """Of all `pictures`: what the request would be charged. Null where one is not known."""
+    price_credits: Exact | None
+    """The same in credits; null where one has none, or they are of different providers."""
+    allowed: bool
+    """Whether the budgets would admit the request now."""
+    refusal: str | None
+    """Why they would not, as the 402 would say."""
+    budgets: list[QuotedBudget]
+    """What limits the request, and what would be left of it."""
+    estimated_completion_time: int
+    """Seconds."""
+    pictures: list[QuotedPicture]
+    """What the request asks for at once."""
+    finals: list[QuotedPicture]
+    """What the drafts of a batch get afterwards, each when it is approved, and then admitted."""
+    finals_price_usd: Exact | None
+    """Of all of `finals`; null where one is not known."""
 
 
 class ApprovalLinksResponse(BaseModel):

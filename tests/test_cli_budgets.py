@@ -58,3 +58,20 @@ def test_a_bad_option_is_named_and_nothing_is_made(
     done = here("budgets", arguments[0], *options, *arguments[1:], port="0")
     assert told in one_line(done, 2)
     assert not Path(home).exists()
+
+
+def test_a_quote_tells_what_a_picture_would_cost_and_asks_for_nothing(home: str) -> None:
+    ran(home, "budgets", "set", "0.005")
+    quoted = ran(home, "submit", "a lake", "--quality", "high", "--aspect-ratio", "4:3", "--quote")
+    assert quoted.returncode == 0
+    told = dict(line.split(": ", 1) for line in quoted.stdout.splitlines())
+    assert told["price"] == "$0.006"
+    assert told["price book"] == "document-1.3.4"
+    assert told["painted by"] == "sketch, sketch-1"
+    assert told["budget"] == "everything: $0.005 left, -$0.001 afterwards"
+    assert told["allowed"] == "no"
+    assert "has $0.005 left" in quoted.stderr
+    document = json.loads(done_well(ran(home, "submit", "a lake", "--quote", "--json")))
+    assert (document["price_usd"], document["allowed"]) == ("0.004", True)
+    listed = json.loads(done_well(ran(home, "jobs", "list", "--json")))
+    assert listed["jobs"] == []

@@ -219,6 +219,9 @@ def submit(
         str | None, typer.Option(help="The same request under the same key is done once only.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until the job is at rest.")] = False,
+    quote: Annotated[
+        bool, typer.Option("--quote", help="Only say what it would cost; ask for nothing.")
+    ] = False,
     as_json: AsJson = False,
     server: Server = None,
     home: Home = None,
@@ -247,7 +250,9 @@ def submit(
         "not_before": not_before,
         "deadline_seconds": deadline_seconds,
     }
-    command = partial(run_submit, request=request, idempotency_key=idempotency_key, wait=wait)
+    command = partial(
+        run_submit, request=request, idempotency_key=idempotency_key, wait=wait, quote=quote
+    )
     speak(command, server=server, home=home, as_json=as_json)
 
 

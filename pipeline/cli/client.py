@@ -34,6 +34,7 @@ from schemas.replies import (
     ProviderHealth,
     ProviderHealthResponse,
     ProviderListResponse,
+    QuoteResponse,
 )
 from schemas.requests import BudgetName, BudgetRequest
 
@@ -110,6 +111,9 @@ class Client:
             json=request,
             headers={"Idempotency-Key": idempotency_key},
         )
+
+    async def quote(self, request: dict[str, Any]) -> QuoteResponse:
+        return await self._call(QuoteResponse, "POST", "/api/v1/images/quote", json=request)
 
     async def job(self, job_id: UUID) -> ImageJobStatusResponse:
         return await self._call(ImageJobStatusResponse, "GET", f"{JOBS}/{job_id}")

@@ -9,10 +9,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.cli.client import NoAnswer, Refused
 from pipeline.cli.jobs import moment, show_job
-from pipeline.cli.output import Output
+from pipeline.cli.output import Output, facts
 from pipeline.cli.reach import Place, Reached
 from pipeline.cli.start import CommandFailed, WrongUsage, checked
-from schemas.replies import CreateImageJobResponse, ImageJobStatusResponse
+from schemas.replies import (
+    CreateImageJobResponse,
+    ImageJobStatusResponse,
+    QuotedBudget,
+    QuoteResponse,
+    dollars,
+    plain,
+)
 from schemas.requests import ImageGenerationRequest
 from states.table import TERMINAL, State
 
@@ -29,11 +36,16 @@ async def run_submit(
     request: dict[str, Any],
     idempotency_key: str | None,
     wait: bool,
+    quote: bool,
 ) -> int:
     request = {name: value for name, value in request.items() if value is not None}
     if "not_before" in request:
         request["not_before"] = moment("--not-before", request["not_before"]).isoformat()
     checked(ImageGenerationRequest, request)
+    if quote:
+        async with place.reached(creates=True) as reached:
+            _show_quote(out, await reached.client.quote(request))
+        return 0
     # Always a key, so that a request whose reply was lost can be sent again.
     key = idempotency_key or uuid4().hex
     if not (0 < len(key) <= 200 and key.isascii() and key.isprintable() and " " not in key):
@@ -77,6 +89,48 @@ def _show_accepted(out: Output, accepted: CreateImageJobResponse, *, here: bool)
         out.note(warning)
     if here:
         out.note("No server runs: the job is stored, and the next `limner serve` works on it.")
+
+
+def _show_quote(out: Output, quote: QuoteResponse) -> None:
+    if out.as_json:
+        out.document(quote)
+        return
+    (picture,) = quote.pictures
+    asked = (("steps", picture.steps), ("cfg_scale", picture.cfg_scale))
+    parameters = ", ".join(f"{name} {value:g}" for name, value in asked if value is not None)
+    pairs = [
+        ("price", _price(quote)),
+        ("price book", picture.price_book),
+        ("painted by", f"{picture.provider}, {picture.resolved_model}"),
+        ("requested", picture.requested_model),
+        ("parameters", parameters or None),
+        ("about", f"{quote.estimated_completion_time} s"),
+        *(("budget", _left(budget)) for budget in quote.budgets),
+        ("allowed", "yes" if quote.allowed else "no"),
+    ]
+    if out.for_person:
+        out.person(facts(pairs))
+    else:
+        for name, value in pairs:
+            if value is not None:
+                out.line(f"{name}: {value}")
+    for note in (*picture.warnings, *([quote.refusal] if quote.refusal else [])):
+        out.note(note)
+
+
+def _price(quote: QuoteResponse) -> str:
+    if quote.price_usd is None:
+        return "not known"
+    in_credits = quote.price_credits
+    credits = f", {plain(in_credits)} credits" if in_credits is not None else ""
+    return f"{dollars(quote.price_usd)}{credits}"
+
+
+def _left(budget: QuotedBudget) -> str:
+    whose = f"blog {budget.blog_id}" if budget.blog_id is not None else "everything"
+    day = f", {budget.day}" if budget.day else ""
+    after = dollars(budget.left_after) if budget.left_after is not None else "unknown"
+    return f"{whose}{day}: {dollars(budget.left)} left, {after} afterwards"
 
 
 async def _at_rest(reached: Reached, out: Output, job_id: UUID) -> ImageJobStatusResponse:

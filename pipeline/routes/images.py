@@ -1,22 +1,25 @@
 """Ask for pictures, and fetch them."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
+from pydantic import ValidationError
 
 from adapters.errors import NoSuchObject
 from adapters.store import reads
 from pipeline.batch import submit_batch
 from pipeline.delete import delete_image
 from pipeline.errors import BlogIdsDisagree, NoSuchImage, PictureMissing
+from pipeline.quote import quote
 from pipeline.routes.dependencies import Running, Tenant
 from pipeline.submit import submit
 from pipeline.wiring import Limner
-from schemas.replies import BatchImageGenerationResponse, CreateImageJobResponse
+from schemas.replies import BatchImageGenerationResponse, CreateImageJobResponse, QuoteResponse
 from schemas.requests import (
     KEY_PATTERN,
     MAX_KEY_CHARACTERS,
@@ -32,6 +35,19 @@ router = APIRouter(prefix="/api/v1/images", tags=["images"])
 SIGNED_FOR = timedelta(minutes=15)
 REDIRECTED = {"Cache-Control": "private, max-age=300", "Referrer-Policy": "no-referrer"}
 
+QUOTED = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "anyOf": [
+                    {"$ref": f"#/components/schemas/{form.__name__}"}
+                    for form in (ImageGenerationRequest, BatchImageGenerationRequest)
+                ]
+            }
+        }
+    },
+}
 Key = Annotated[
     str | None,
     Header(
@@ -102,6 +118,34 @@ async def batch_generate(
     if accepted.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return accepted.reply
+
+
+@router.post("/quote", openapi_extra={"requestBody": QUOTED})
+async def quote_request(
+    body: Annotated[dict[str, Any], Body()], limner: Running, tenant: Tenant
+) -> QuoteResponse:
+    """What a request would cost, how it would be painted, and whether the budgets would admit it.
+    The body is that of `generate-async` (also with `draft_job_id`) or of `batch-generate`; nothing
+    is stored."""
+    return await quote(
+        _quoted(body),
+        tenant=tenant,
+        most_images=limner.settings.max_batch_images,
+        journal=limner.journal,
+        ids=limner.ids,
+        providers=limner.providers,
+        estimates=limner.estimates,
+    )
+
+
+def _quoted(body: dict[str, Any]) -> ImageGenerationRequest | BatchImageGenerationRequest:
+    """The body in its form, told apart by `images`, so that errors name fields of one form only."""
+    form = BatchImageGenerationRequest if "images" in body else ImageGenerationRequest
+    try:
+        return form.model_validate(body)
+    except ValidationError as exc:
+        errors = [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
+        raise RequestValidationError(errors) from exc
 
 
 @router.delete("/{image_id}", status_code=204)

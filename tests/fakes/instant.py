@@ -11,7 +11,7 @@ from PIL import Image
 
 from adapters.errors import ResultGone
 from adapters.local.connect import LocalWorld
-from adapters.ports import PaintedPicture, Painting, PaintRequest, Processes
+from adapters.ports import PaintedPicture, Painting, PaintRequest, Parameters, Processes
 from adapters.providers.sketch.provider import SketchSettings
 from adapters.world import Sections, World
 from schemas.prices import DOCUMENT_1_3_4, Price
@@ -38,6 +38,9 @@ class InstantPainter:
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return "instant-1"
+
+    def parameters(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Parameters:
+        return Parameters()
 
     def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
         return Price(Decimal(0))

@@ -6,7 +6,14 @@ from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from adapters.ports import Accepted, KeyLimits, PaintedPicture, Painting, PaintRequest
+from adapters.ports import (
+    Accepted,
+    KeyLimits,
+    PaintedPicture,
+    Painting,
+    PaintRequest,
+    Parameters,
+)
 from schemas.prices import Price, PriceBook, PriceEntry
 from schemas.requests import AspectRatio, Strategy
 
@@ -42,6 +49,9 @@ class ScriptedProvider:
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return "paid-1"
+
+    def parameters(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Parameters:
+        return Parameters()
 
     def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
         return Price(self.asks) if self.asks is not None else None

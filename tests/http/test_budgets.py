@@ -52,6 +52,7 @@ async def test_a_budget_is_set_told_refuses_with_its_numbers_and_is_removed(here
         "limit": "0.01", "spent": "0", "held": "0", "left": "0.01",
     })  # fmt: skip
     job_id = await here.submit(quality="high", blog_id="post")
+    assert (await here.status(job_id))["held"] == "0.006"
     listed = (await here.http.get(BUDGETS)).json()
     assert listed["currency"] == "USD"
     assert [(one["held"], one["left"]) for one in listed["budgets"]] == [("0.006", "0.004")]
@@ -68,7 +69,7 @@ async def test_a_budget_is_set_told_refuses_with_its_numbers_and_is_removed(here
     assert_problem(reply, 402, "budget_exceeded")
     assert here.count("jobs") == 1
 
-    await here.http.post(f"{JOBS}/{job_id}/cancel")
+    assert (await here.http.post(f"{JOBS}/{job_id}/cancel")).json()["held"] is None
     which = {"blog_id": "post", "period": "day"}
     assert (await here.http.delete(BUDGETS, params=which)).status_code == 204
     assert (await here.http.get(BUDGETS)).json()["budgets"] == []

@@ -20,6 +20,7 @@ from adapters.ports import (
     PaintedPicture,
     Painting,
     PaintRequest,
+    Parameters,
     Processes,
 )
 from adapters.providers.sketch.request import KNOWN_STYLES, Sketch, paint_png
@@ -75,6 +76,9 @@ class SketchProvider:
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return MODEL
+
+    def parameters(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Parameters:
+        return Parameters()
 
     def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
         return self.price_book.price(MODEL, Quality(quality))

@@ -17,7 +17,15 @@ from adapters.errors import (
     Unavailable,
 )
 from adapters.http import ChargingService, open_client
-from adapters.ports import Accepted, KeyLimits, PaintedPicture, Painting, PaintRequest, Processes
+from adapters.ports import (
+    Accepted,
+    KeyLimits,
+    PaintedPicture,
+    Painting,
+    PaintRequest,
+    Parameters,
+    Processes,
+)
 from adapters.providers.stability import creative, shapes
 from adapters.providers.stability.models import Resolved, Wire, resolve
 from adapters.providers.stability.settings import StabilitySettings
@@ -77,6 +85,10 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return self._resolved(quality, strategy).model.name
+
+    def parameters(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Parameters:
+        resolved = self._resolved(quality, strategy)
+        return Parameters(resolved.steps, resolved.cfg_scale, resolved.warnings)
 
     def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
         resolved = self._resolved(quality, strategy)
