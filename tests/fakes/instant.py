@@ -30,6 +30,7 @@ class InstantPainter:
     strategies = (Strategy.REGENERATE,)
     aspect_ratios = tuple(AspectRatio)
     price_book = DOCUMENT_1_3_4
+    limits = None
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return "instant-1"
