@@ -10,6 +10,7 @@ from pipeline.routes import (
     batches,
     blogs,
     budgets,
+    calls,
     dead_letters,
     dispatch,
     events,
@@ -48,6 +49,7 @@ def create_api() -> FastAPI:
     )
     modules = (
         budgets,  # before pictures, whose ids stand in the same place of an address
+        calls,
         images,
         batches,
         jobs,
