@@ -24,7 +24,7 @@ from schemas.replies import (
     WaitingResponse,
 )
 from schemas.requests import Approval, Quality
-from schemas.tables import BatchRow, ImageRow, JobRow, PromotionRow
+from schemas.tables import BatchRow, ImageRow, JobRow, PromotionRow, ProviderCallRow
 from states.table import OPEN, State
 
 
@@ -58,7 +58,7 @@ async def batch_status(
     owed = [job for job in jobs if job.state in OPEN]
     states = Counter(job.state for job in jobs)
     waiting = await waits(jobs, journal, providers)
-    replies = _replies(jobs, images, latest, waiting, now, base_url, estimates)
+    replies = _replies(jobs, images, calls, latest, waiting, now, base_url, estimates)
     spent = spending((call.state, call.amount) for call in calls)
     return BatchStatusResponse(
         batch_id=batch.id,
@@ -100,6 +100,7 @@ def _status(batch: BatchRow, jobs: Sequence[JobRow]) -> BatchStatus:
 def _replies(
     jobs: Sequence[JobRow],
     images: Sequence[ImageRow],
+    calls: Sequence[ProviderCallRow],
     decided: Mapping[UUID, PromotionRow],
     waiting: Mapping[UUID, WaitingResponse],
     now: datetime,
@@ -110,6 +111,7 @@ def _replies(
         job.id: status_reply(
             job,
             [image for image in images if image.job_id == job.id],
+            [call for call in calls if call.job_id == job.id],
             now=now,
             base_url=base_url,
             estimates=estimates,

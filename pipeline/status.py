@@ -11,17 +11,20 @@ from pipeline.estimates import Estimates, seconds_until
 from pipeline.fallback import asked_of
 from pipeline.journal import Journal
 from pipeline.key_words import waits
+from pipeline.ledger import spending
 from pipeline.providers import Providers
+from pipeline.staging import manifest_key
 from schemas.replies import (
     ImageJobStatusResponse,
     ImageResponse,
     ImageResultResponse,
     ImageVariantResponse,
     JobListResponse,
+    SurplusResponse,
     WaitingResponse,
 )
 from schemas.requests import JobFilters, Quality, Role
-from schemas.tables import Decision, ImageRow, JobRow
+from schemas.tables import Decision, ImageRow, JobRow, ProviderCallRow
 from states.table import TERMINAL, State
 
 # How far a job is when it enters a stage, in percent; while running it nears the next.
@@ -46,10 +49,19 @@ async def job_status(
     job = await journal.read(reads.job, tenant, job_id)
     if job is None:
         raise NoSuchJob(job_id)
+    return await told(
+        job, journal=journal, providers=providers, base_url=base_url, estimates=estimates
+    )
+
+
+async def told(
+    job: JobRow, *, journal: Journal, providers: Providers, base_url: str, estimates: Estimates
+) -> ImageJobStatusResponse:
+    """The reply about *job* as it was read or moved just now."""
     images: Sequence[ImageRow] = []
     if job.state is State.COMPLETED:
-        images = await journal.read(reads.images_of_jobs, tenant, [job_id])
-    decided = await decisions([job], tenant=tenant, journal=journal)
+        images = await journal.read(reads.images_of_jobs, job.tenant, [job.id])
+    decided = await decisions([job], tenant=job.tenant, journal=journal)
     now = journal.now()
     ahead = None
     if job.state is State.QUEUED and not seconds_until(job.not_before, now):
@@ -57,12 +69,13 @@ async def job_status(
     return status_reply(
         job,
         images,
+        await journal.read(reads.calls_of_jobs, job.tenant, [job.id]),
         now=now,
         base_url=base_url,
         estimates=estimates,
         ahead=ahead,
-        decision=decided.get(job_id),
-        waiting=(await waits([job], journal, providers)).get(job_id),
+        decision=decided.get(job.id),
+        waiting=(await waits([job], journal, providers)).get(job.id),
     )
 
 
@@ -101,6 +114,7 @@ async def list_jobs(
     page = jobs[: filters.limit]
     done = [job.id for job in page if job.state is State.COMPLETED]
     images = await journal.read(reads.images_of_jobs, tenant, done) if done else []
+    calls = await journal.read(reads.calls_of_jobs, tenant, [job.id for job in page])
     decided = await decisions(page, tenant=tenant, journal=journal)
     waiting = await waits(page, journal, providers)
     now = journal.now()
@@ -109,6 +123,7 @@ async def list_jobs(
             status_reply(
                 job,
                 [image for image in images if image.job_id == job.id],
+                [call for call in calls if call.job_id == job.id],
                 now=now,
                 base_url=base_url,
                 estimates=estimates,
@@ -124,6 +139,7 @@ async def list_jobs(
 def status_reply(
     job: JobRow,
     images: Sequence[ImageRow],
+    calls: Sequence[ProviderCallRow],
     *,
     now: datetime,
     base_url: BaseUrl,
@@ -132,7 +148,7 @@ def status_reply(
     decision: Decision | None = None,
     waiting: WaitingResponse | None = None,
 ) -> ImageJobStatusResponse:
-    """*ahead* is how many jobs wait before this one, where it is known."""
+    """*calls* are the job's own; *ahead* is how many jobs wait before it, where it is known."""
     quality = Quality(job.quality)
     expected_seconds = estimates.seconds(quality)
     wait_seconds = estimates.wait_seconds(quality, ahead) if ahead is not None else 0.0
@@ -168,6 +184,8 @@ def status_reply(
         deadline_at=job.deadline_at,
         held=job.held,
         result=_result(job, images, base_url),
+        **spending((call.state, call.amount) for call in calls)._asdict(),
+        surplus=[_surplus(call) for call in calls if call.surplus],
         error_message=error.get("message"),
         error_details={"code": error["code"], **error["details"]} if error else None,
         warnings=job.warnings,
@@ -211,6 +229,17 @@ def _result(
         # A job that was completed by an older release has none of these.
         price_book=job.result.get("price_book"),
         fidelity=job.result.get("fidelity"),
+    )
+
+
+def _surplus(call: ProviderCallRow) -> SurplusResponse:
+    return SurplusResponse(
+        attempt=call.attempt,
+        provider=call.provider,
+        model=call.model,
+        cost=call.amount,
+        received_at=call.settled_at,
+        manifest=manifest_key(call.job_id, call.attempt),
     )
 
 

@@ -112,6 +112,21 @@ class ImageResultResponse(BaseModel):
     """Of a final: how much of its draft it kept; null where the draft's picture is gone."""
 
 
+class SurplusResponse(BaseModel):
+    """A result that was paid for and that no job took: it came too late."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    attempt: int
+    provider: str
+    model: str
+    cost: Exact | None
+    """US dollars; null where the price is not known. Counted in `cost_confirmed`."""
+    received_at: datetime | None
+    manifest: str
+    """Where the picture store keeps it: the manifest names the delivered bytes."""
+
+
 class ImageGenerationJobStatus(BaseModel):
     """A job as it is tracked: where it stands and how it came there."""
 
@@ -174,6 +189,14 @@ class ImageJobStatusResponse(ImageGenerationJobStatus):
     held: Exact | None = None
     """US dollars that budgets hold for the job's next or present call; null where none do."""
     result: ImageResultResponse | None
+    cost_confirmed: Exact
+    """US dollars that are known to be charged, for all attempts and for what came too late."""
+    cost_possible: Exact
+    """What lost or open calls may add to it, by the price list."""
+    unknown_prices: int
+    """Calls that were, or may have been, charged at a price nobody knows; in neither sum."""
+    surplus: list[SurplusResponse]
+    """Paid results that the job did not take."""
     error_message: str | None
     error_details: dict[str, Any] | None
     warnings: list[str]

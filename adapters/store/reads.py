@@ -158,6 +158,15 @@ def calls_of_batch(session: Session, tenant: str, batch_id: UUID) -> Sequence[Pr
     ).all()
 
 
+def calls_of_jobs(session: Session, tenant: str, job_ids: Sequence[UUID]) -> Sequence[ProviderCall]:
+    """The ledger of some jobs, each job's attempts in order."""
+    return session.exec(
+        select(ProviderCall)
+        .where(col(ProviderCall.job_id).in_(job_ids), ProviderCall.tenant == tenant)
+        .order_by(col(ProviderCall.job_id), col(ProviderCall.attempt))
+    ).all()
+
+
 def images_of_jobs(session: Session, tenant: str, job_ids: Sequence[UUID]) -> Sequence[Image]:
     return session.exec(
         select(Image)

@@ -7,11 +7,11 @@ from uuid import UUID
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.output import Output, clean, facts, state_text
+from pipeline.cli.output import Output, clean, dollars, facts, state_text
 from pipeline.cli.reach import Place
 from pipeline.cli.start import WrongUsage, checked
 from schemas.fidelity import Fidelity
-from schemas.replies import ImageJobStatusResponse
+from schemas.replies import ImageJobStatusResponse, SurplusResponse
 from schemas.requests import JobFilters, PromotionRequest
 
 
@@ -144,13 +144,21 @@ def _facts(job: ImageJobStatusResponse) -> list[tuple[str, object]]:
         ("deadline", _time(job.deadline_at) if working and job.deadline_at else None),
         ("at rest", _time(job.completed_at) if job.completed_at else None),
         ("painted by", f"{result.provider}, {result.model}" if result else None),
-        ("cost", f"${result.cost}" if result and result.cost is not None else None),
+        ("cost", dollars(job.cost_confirmed) if job.cost_confirmed or result else None),
+        ("possible besides", dollars(job.cost_possible) if job.cost_possible else None),
+        ("unknown prices", job.unknown_prices or None),
+        *(("surplus", _surplus(one)) for one in job.surplus),
         *(("warning", warning) for warning in job.warnings),
         *(
             ("picture", f"{image.url} ({image.width}x{image.height})")
             for image in (result.images if result else ())
         ),
     ]
+
+
+def _surplus(one: SurplusResponse) -> str:
+    cost = dollars(one.cost) if one.cost is not None else "at an unknown price"
+    return f"attempt {one.attempt}, {one.provider} ({one.model}), {cost}, kept as {one.manifest}"
 
 
 def _fidelity(kept: Fidelity) -> str:

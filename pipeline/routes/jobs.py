@@ -10,7 +10,7 @@ from pipeline.fallback import asked_of
 from pipeline.promote import promote, reject
 from pipeline.retry import retry
 from pipeline.routes.dependencies import BaseUrl, Running, Tenant
-from pipeline.status import job_status, list_jobs, status_reply
+from pipeline.status import job_status, list_jobs, told
 from schemas.replies import ImageJobStatusResponse, JobListResponse, PromotionResponse
 from schemas.requests import JobFilters, PromotionRequest, Quality, RejectionRequest
 from states.table import OPEN
@@ -62,8 +62,12 @@ async def retry_job(
         blobs=limner.blobs,
         providers=limner.providers,
     )
-    return status_reply(
-        job, [], now=limner.journal.now(), base_url=base_url, estimates=limner.estimates
+    return await told(
+        job,
+        journal=limner.journal,
+        providers=limner.providers,
+        base_url=base_url,
+        estimates=limner.estimates,
     )
 
 
@@ -147,6 +151,10 @@ async def cancel_job(
 ) -> ImageJobStatusResponse:
     """Cancel a job that has not come to rest. Cancelling it again changes nothing."""
     job = await cancel(job_id, tenant=tenant, journal=limner.journal, ids=limner.ids)
-    return status_reply(
-        job, [], now=limner.journal.now(), base_url=base_url, estimates=limner.estimates
+    return await told(
+        job,
+        journal=limner.journal,
+        providers=limner.providers,
+        base_url=base_url,
+        estimates=limner.estimates,
     )
