@@ -55,7 +55,7 @@ async def job_status(
 
 
 async def told(
-    job: JobRow, *, journal: Journal, providers: Providers, base_url: str, estimates: Estimates
+    job: JobRow, *, journal: Journal, providers: Providers, base_url: BaseUrl, estimates: Estimates
 ) -> ImageJobStatusResponse:
     """The reply about *job* as it was read or moved just now."""
     images: Sequence[ImageRow] = []

@@ -7,11 +7,11 @@ from uuid import UUID
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.output import Output, clean, dollars, facts, state_text
+from pipeline.cli.output import Output, clean, facts, state_text
 from pipeline.cli.reach import Place
 from pipeline.cli.start import WrongUsage, checked
 from schemas.fidelity import Fidelity
-from schemas.replies import ImageJobStatusResponse, SurplusResponse
+from schemas.replies import ImageJobStatusResponse, SurplusResponse, dollars
 from schemas.requests import JobFilters, PromotionRequest
 
 
