@@ -94,4 +94,5 @@ def _typed(command: str, service: Service) -> dict[str, object]:
 
 def test_what_is_generated_is_what_the_code_says() -> None:
     assert stale() == []
-    assert len(published()) == 2
+    names = {path.name for path in published()}
+    assert {"README.md", "openapi.json", "asyncapi.yaml", "events.md"} <= names
