@@ -28,6 +28,7 @@ class InstantPainter:
     styles: frozenset[str] = frozenset()
     strategies = (Strategy.REGENERATE,)
     aspect_ratios = tuple(AspectRatio)
+    limits = None
     price_book = DOCUMENT_1_3_4
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
