@@ -20,7 +20,11 @@ LOCAL_CONNECT = "adapters.local.connect.connect"
 
 
 class Misconfigured(Exception):
-    """A setting that only shows to be wrong when the parts are joined; its text names it."""
+    """A *setting* that only shows to be wrong when the parts are joined."""
+
+    def __init__(self, setting: str, why: str) -> None:
+        super().__init__(f"{setting}: {why}")
+        self.variable = f"LIMNER_{setting}".upper()
 
 
 class TimeSettings(BaseModel):

@@ -197,9 +197,8 @@ async def _providers(
     named += [("provider_fallback", name) for name in settings.provider_fallback]
     for setting, name in named:
         if name not in providers.known:
-            raise Misconfigured(
-                f"{setting}: there is no provider {name!r}; known: {', '.join(providers.known)}"
-            )
+            known = ", ".join(providers.known)
+            raise Misconfigured(setting, f"there is no provider {name!r}; known: {known}")
     return providers
 
 
