@@ -3,8 +3,8 @@
 from collections.abc import Collection
 
 from adapters.ports import ImageProvider
-from adapters.store import reads
 from pipeline.journal import Journal
+from pipeline.key_words import key_rows
 from pipeline.providers import Providers
 from schemas.prices import DOCUMENT_MODELS
 from schemas.replies import PaintingResponse, ProviderListResponse, ProviderResponse
@@ -13,23 +13,18 @@ from schemas.requests import AspectRatio, Quality, Strategy
 
 async def provider_list(providers: Providers, journal: Journal) -> ProviderListResponse:
     """All configured providers, the default one first."""
-    keys = await journal.read(reads.provider_keys)
-    retired = {(row.provider, row.fingerprint): row.retired.keys() for row in keys}
+    rows = await key_rows(providers, journal)
+    retired = {name: row.retired.keys() for name, row in rows.items()}
     default, _ = providers.choose(None)
     others = [one for name, one in providers.by_name.items() if name != default.name]
     return ProviderListResponse(
         default=default.name,
         fallback=list(providers.fallback),
         providers=[
-            _provider(one, providers, default.name, retired.get(_key(one), ()))
+            _provider(one, providers, default.name, retired.get(one.name, ()))
             for one in (default, *others)
         ],
     )
-
-
-def _key(provider: ImageProvider) -> tuple[str, str]:
-    limits = provider.limits
-    return provider.name, limits.fingerprint if limits is not None else ""
 
 
 def _provider(

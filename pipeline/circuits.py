@@ -13,6 +13,7 @@ from adapters.store import reads
 from pipeline.errors import NoSuchProvider
 from pipeline.gate import Gate, closed, line_up, look_at, store
 from pipeline.journal import Journal
+from pipeline.key_words import key_rows
 from pipeline.move import first_wake, job_key
 from pipeline.providers import Providers
 from schemas.step import Look, Step, Writes
@@ -53,10 +54,10 @@ async def wake_held(providers: Providers, journal: Journal) -> None:
     """Wake the jobs of every key whose circuit is closed."""
     if not providers.gates:
         return
-    rows = await journal.read(reads.provider_keys)
-    shut = {(row.provider, row.fingerprint) for row in rows if row.circuit is not Circuit.CLOSED}
+    rows = await key_rows(providers, journal)
     for gate in providers.gates:
-        if gate.key.key not in shut:
+        row = rows.get(gate.key.key[0])
+        if row is None or row.circuit is Circuit.CLOSED:
             await _wake(gate, journal)
 
 

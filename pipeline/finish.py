@@ -81,6 +81,7 @@ async def receive(
             "error": None,
             "not_before": None,
             "lost_calls": 0,
+            **_painted_by(job, manifest),
         }
         if not held:
             changes |= {
@@ -110,6 +111,18 @@ def _way_in(job: JobRow, manifest: Manifest, *, by_person: bool) -> Trigger | No
     if by_person and job.state in (State.FAILED, State.CANCELLED):
         return Trigger.RECOVER
     return None
+
+
+def _painted_by(job: JobRow, manifest: Manifest) -> dict[str, Any]:
+    """The columns of a job that had been handed over when the result of another provider came."""
+    if manifest.provider == job.provider:
+        return {}
+    note = f"the picture of {manifest.provider} came after all; {job.provider} was not needed"
+    return {
+        "provider": manifest.provider,
+        "fallback": None,
+        "warnings": [*job.warnings, note],
+    }
 
 
 async def complete(

@@ -40,6 +40,13 @@ def pause_words(row: ProviderRow) -> str:
     )
 
 
+async def key_rows(providers: Providers, journal: Journal) -> Mapping[str, ProviderRow]:
+    """What is known of the present key of each provider, by the provider's name."""
+    rows = await journal.read(reads.provider_keys)
+    present = {gate.key.key for gate in providers.gates}
+    return {row.provider: row for row in rows if (row.provider, row.fingerprint) in present}
+
+
 async def waits(
     jobs: Sequence[JobRow], journal: Journal, providers: Providers
 ) -> dict[UUID, WaitingResponse]:
@@ -54,13 +61,11 @@ async def waits(
     ]
     if not held:
         return {}
-    keys = await journal.read(reads.provider_keys)
-    rows = {(row.provider, row.fingerprint): row for row in keys}
+    rows = await key_rows(providers, journal)
     now = journal.now()
     found = {}
     for job in held:
-        gate = providers.gate(job.provider)
-        why = _why(job, rows.get(gate.key.key) if gate is not None else None, providers, now)
+        why = _why(job, rows.get(job.provider), providers, now)
         if why is not None:
             found[job.id] = why
     return found

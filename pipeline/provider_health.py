@@ -7,25 +7,31 @@ from statistics import median
 from adapters.store import reads
 from pipeline.estimates import LEAST_SAMPLES
 from pipeline.journal import Journal
-from pipeline.key_words import circuit_words, pause_words
+from pipeline.key_words import circuit_words, key_rows, pause_words
 from pipeline.providers import Providers
 from schemas.replies import ProviderHealth, ProviderHealthResponse, ProviderStatus, RetiredModel
 from schemas.requests import Quality
 from schemas.tables import Circuit, ProviderRow
 
 
-async def provider_health(providers: Providers, journal: Journal) -> ProviderHealthResponse:
-    """Every provider that is configured, that is stood in for, or for which jobs wait."""
-    keys = await journal.read(reads.provider_keys)
-    rows = {(row.provider, row.fingerprint): row for row in keys}
-    queues = {queue.provider: queue for queue in await journal.read(reads.queues)}
+async def provider_health(
+    providers: Providers, tenant: str, journal: Journal
+) -> ProviderHealthResponse:
+    """Every provider that is configured, that is stood in for, or for which jobs wait.
+
+    Tenants share the keys; of jobs, each is told of its own.
+    """
+    rows = await key_rows(providers, journal)
+    queues = {queue.provider: queue for queue in await journal.read(reads.queues, tenant)}
     spans = await journal.read(reads.recent_spans_by_provider)
     now = journal.now()
     found = []
     for name in sorted({*providers.by_name, *providers.stand_ins, *queues}):
-        gate = providers.gate(name)
-        row = rows.get(gate.key.key) if gate is not None else None
-        health = _health(name, row, providers, now)
+        health = _health(name, rows.get(name), providers, now)
+        if health.probe_job_id is not None and not await journal.read(
+            reads.job, tenant, health.probe_job_id
+        ):
+            health.probe_job_id = None
         queue = queues.get(name)
         if queue is not None:
             health.queued_jobs, health.waiting_jobs = queue.queued, queue.waiting

@@ -25,6 +25,10 @@ LOCAL_CONNECT = "adapters.local.connect.connect"
 class Misconfigured(Exception):
     """Settings that only show to be wrong when the parts are joined; each line names its own."""
 
+    def __init__(self, *reasons: str, variable: str = "") -> None:
+        super().__init__(*reasons)
+        self.variable = variable
+
 
 class TimeSettings(BaseModel):
     """Budgets of time in seconds; they must rise in this order."""

@@ -176,7 +176,8 @@ class Sweep:
         async def settle() -> None:
             job = await self.worker.journal.read(reads.job, call.tenant, call.job_id)
             if job is not None and not await self._salvage(call):
-                asked = _row(job).changed(attempt=call.attempt)
+                # Another provider may paint the job by now: the call is that of whom it asked.
+                asked = _row(job).changed(attempt=call.attempt, provider=call.provider)
                 await self._settle_lost(
                     asked, call.provider, "no answer was stored before the lease ended"
                 )

@@ -224,9 +224,10 @@ async def _providers(
     named += [("provider_fallback", name) for name in settings.provider_fallback]
     for setting, name in named:
         if name not in providers.known:
-            raise Misconfigured(
-                f"{setting}: there is no provider {name!r}; known: {', '.join(providers.known)}"
-            )
+            known = ", ".join(providers.known)
+            variable = f"LIMNER_{setting}".upper()
+            why = f"{variable}: there is no provider {name!r}; known: {known}"
+            raise Misconfigured(why, variable=variable)
     return providers
 
 

@@ -660,9 +660,10 @@ class ProviderHealth(BaseModel):
     next_probe_at: datetime | None = None
     """When a job tries it again; while one does, when another would."""
     probe_job_id: UUID | None = None
-    """The job that tries it now."""
+    """The job that tries it now; null where it is another tenant's."""
     paused_until: datetime | None = None
     queued_jobs: int = 0
+    """Of this tenant."""
     waiting_jobs: int = 0
     """Of the queued ones, how many are put off."""
     p50_seconds: dict[Quality, float] = {}

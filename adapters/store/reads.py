@@ -622,11 +622,11 @@ class Queue(NamedTuple):
     waiting: int
 
 
-def queues(session: Session) -> Sequence[Queue]:
-    """The queue before each provider. All tenants share it."""
+def queues(session: Session, tenant: str) -> Sequence[Queue]:
+    """The tenant's part of the queue before each provider."""
     rows = session.exec(
         select(Job.provider, sa.func.count(), sa.func.count(col(Job.waiting)))
-        .where(col(Job.ended_at).is_(None), Job.state == State.QUEUED)
+        .where(Job.tenant == tenant, col(Job.ended_at).is_(None), Job.state == State.QUEUED)
         .group_by(col(Job.provider))
     ).all()
     return [Queue(*row) for row in rows]

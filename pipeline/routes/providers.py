@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from pipeline.capabilities import provider_list
 from pipeline.circuits import reset
 from pipeline.provider_health import provider_health
-from pipeline.routes.dependencies import Running
+from pipeline.routes.dependencies import Running, Tenant
 from schemas.replies import ProviderHealth, ProviderHealthResponse, ProviderListResponse
 
 router = APIRouter(prefix="/api/v1/images/providers", tags=["providers"])
@@ -18,15 +18,15 @@ async def list_providers(limner: Running) -> ProviderListResponse:
 
 
 @router.get("/health")
-async def get_provider_health(limner: Running) -> ProviderHealthResponse:
+async def get_provider_health(limner: Running, tenant: Tenant) -> ProviderHealthResponse:
     """Whether each provider paints; if not, why, since when, what to do, and who waits."""
-    return await provider_health(limner.providers, limner.journal)
+    return await provider_health(limner.providers, tenant, limner.journal)
 
 
 @router.post("/{name}/reset")
-async def reset_provider(name: str, limner: Running) -> ProviderHealth:
+async def reset_provider(name: str, limner: Running, tenant: Tenant) -> ProviderHealth:
     """Say that a provider is mended: the jobs that waited for it start at once. Doing it again
     changes nothing."""
     await reset(name, limner.providers, limner.journal)
-    found = await provider_health(limner.providers, limner.journal)
+    found = await provider_health(limner.providers, tenant, limner.journal)
     return next(one for one in found.providers if one.name == name)

@@ -31,6 +31,7 @@ class InstantPainter:
     styles: frozenset[str] = frozenset()
     strategies = (Strategy.REGENERATE,)
     aspect_ratios = tuple(AspectRatio)
+    limits = None
     price_book = DOCUMENT_1_3_4
     limits = None
 

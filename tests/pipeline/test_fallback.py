@@ -17,21 +17,24 @@ from adapters.errors import (
     ProviderRefused,
     ProviderUnusable,
 )
-from adapters.ports import KeyLimits
+from adapters.ports import KeyLimits, Painting, PaintRequest
 from adapters.store import reads
 from pipeline.cancel import cancel
 from pipeline.claim import PROVIDER_GRACE
 from pipeline.delete import delete_blog
 from pipeline.errors import UnknownProvider
 from pipeline.promote import promote
+from pipeline.retry import retry
+from pipeline.staging import stage
 from schemas.requests import Strategy
 from schemas.tables import CallState, Job
 from states.table import State
 from tests.adapters.test_stability import EXPECTED, M, provider_of
 from tests.batches import ask, completion, final_of, handle
 from tests.budgets import NOTHING, limit, stands
+from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.clock import FakeClock
-from tests.fakes.provider import COST, ScriptedProvider, raises
+from tests.fakes.provider import COST, ScriptedProvider, paints, raises
 from tests.fakes.stability import StabilityDouble
 from tests.pipeline.test_keys import work_off
 from tests.world import TENANT, World, world_on
@@ -460,3 +463,66 @@ async def test_what_was_free_is_not_handed_to_one_that_costs_more_than_is_left(
     await world.deliver(other)
     assert (await world.job(other)).provider == "plain"
     assert await stands(world) == [(COST, NOTHING)]
+
+
+# --- an earlier attempt's call stays with whom it asked
+
+
+async def lost_and_handed_over(world: World, answer: Any) -> UUID:
+    """A job that was cancelled while its worker died asking, retried, and handed over."""
+    job_id = await world.submit()
+
+    async def dies(request: PaintRequest) -> Painting:
+        await cancel(job_id, tenant=TENANT, journal=world.journal, ids=world.worker.ids)
+        await answer(request)
+        raise asyncio.CancelledError
+
+    world.provider.script.append(dies)
+    with pytest.raises(asyncio.CancelledError):
+        await world.deliver(job_id)
+    refused = await world.submit(fallback=[])
+    world.provider.script.append(raises(ProviderUnusable("unauthorized", "401", WAIT)))
+    await world.deliver(refused)
+    await retry(
+        job_id, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=MemoryBlobs()
+    )
+    await world.deliver(job_id, 2)
+    job = await world.job(job_id)
+    assert (job.state, job.provider) == (State.QUEUED, "plain")
+    return job_id
+
+
+async def test_a_lost_call_is_settled_by_the_rules_of_the_provider_that_it_asked(
+    world: World, plain: Plain
+) -> None:
+    plain.repeatable = True  # what it loses was never charged; what `paid` loses may have been
+
+    async def nothing(_: PaintRequest) -> None:
+        """No bytes were stored."""
+
+    job_id = await lost_and_handed_over(world, nothing)
+    await clock_of(world).advance(151)
+    await world.sweep.once()
+    call = await world.call(job_id)
+    assert call is not None
+    assert (call.provider, call.state, call.amount) == ("paid", CallState.UNKNOWN, COST)
+
+
+async def test_a_late_picture_is_told_as_its_painters_whoever_was_to_paint_it_then(
+    world: World, plain: Plain
+) -> None:
+    async def staged(request: PaintRequest) -> None:
+        await stage(
+            await paints(request), job_id=request.job_id, attempt=request.attempt,
+            provider="paid", elapsed_seconds=1, blobs=world.blobs,
+        )  # fmt: skip
+
+    job_id = await lost_and_handed_over(world, staged)
+    await clock_of(world).advance(151)
+    await world.sweep.once()
+    job = await world.job(job_id)
+    assert (job.state, job.provider, job.fallback) == (State.PROCESSING_RESULT, "paid", None)
+    assert job.warnings[-1] == "the picture of paid came after all; plain was not needed"
+    await world.deliver(job_id, job.attempt)
+    assert (await world.job(job_id)).state is State.COMPLETED
+    assert not plain.calls

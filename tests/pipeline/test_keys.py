@@ -339,7 +339,7 @@ async def test_a_person_who_mended_the_key_starts_what_waits_at_once(world: Worl
     assert status.waiting.reason == "provider_unusable"
     assert "no credit left" in status.waiting.detail
     assert "limner providers reset paid" in status.waiting.detail
-    (health,) = (await provider_health(world.worker.providers, world.journal)).providers
+    (health,) = (await provider_health(world.worker.providers, TENANT, world.journal)).providers
     assert (health.status, health.reason) == (ProviderStatus.OPEN, "out_of_credit")
     assert health.since == world.journal.now()
     assert health.next_probe_at == world.journal.now() + 5 * MINUTES
@@ -349,7 +349,7 @@ async def test_a_person_who_mended_the_key_starts_what_waits_at_once(world: Worl
     jobs = await work_off([world], ids, seconds=2)
     assert {job.state for job in jobs} == {State.COMPLETED}
     assert [job.attempt for job in jobs] == [2] + [1] * 19
-    (health,) = (await provider_health(world.worker.providers, world.journal)).providers
+    (health,) = (await provider_health(world.worker.providers, TENANT, world.journal)).providers
     assert (health.status, health.detail) == (ProviderStatus.OK, None)
     with pytest.raises(NoSuchProvider):
         await reset("dalle", world.worker.providers, world.journal)
@@ -411,7 +411,7 @@ async def test_a_retired_model_is_told_once_a_key_and_fails_the_jobs_that_want_i
     assert '"model":"paid-1"' in event.data
     row = await key_of(world)
     assert (row.version, list(row.retired), row.circuit) == (1, ["paid-1"], Circuit.CLOSED)
-    (health,) = (await provider_health(world.worker.providers, world.journal)).providers
+    (health,) = (await provider_health(world.worker.providers, TENANT, world.journal)).providers
     assert [one.model for one in health.retired_models] == ["paid-1"]
     assert "paid-1" in (health.detail or "")
     await reset("paid", world.worker.providers, world.journal)
@@ -428,8 +428,26 @@ async def test_health_tells_the_median_of_what_was_measured_often_enough(world: 
 
     world.provider.script += [three_seconds] * 20
     for number in range(20):
-        (health,) = (await provider_health(world.worker.providers, world.journal)).providers
+        (health,) = (await provider_health(world.worker.providers, TENANT, world.journal)).providers
         assert health.p50_seconds == {}, number
         await world.deliver(await world.submit(quality="high"))
-    (health,) = (await provider_health(world.worker.providers, world.journal)).providers
+    (health,) = (await provider_health(world.worker.providers, TENANT, world.journal)).providers
     assert (health.status, health.p50_seconds) == (ProviderStatus.OK, {"high": 3.0})
+
+
+async def test_health_tells_a_tenant_of_no_job_of_another(world: World) -> None:
+    ids = await held_by_a_refused_key(world, 3)
+    seen = []
+
+    async def looked_at(request: PaintRequest) -> Painting:
+        for tenant in (TENANT, "other"):
+            (health,) = (
+                await provider_health(world.worker.providers, tenant, world.journal)
+            ).providers
+            seen.append((health.status, health.queued_jobs, health.probe_job_id))
+        return await paints(request)
+
+    world.provider.script.append(looked_at)
+    await clock_of(world).advance(301)
+    await world.deliver(ids[1])
+    assert seen == [(ProviderStatus.OPEN, 2, ids[1]), (ProviderStatus.OPEN, 0, None)]

@@ -61,8 +61,7 @@ async def _check_providers(report: Report, tried: Settings, processes: WorkerPro
         async with running(tried, processes) as limner:
             providers = limner.providers
     except Misconfigured as exc:
-        variable = f"LIMNER_{str(exc).partition(':')[0]}".upper()
-        report.fail("providers", str(exc), f"Name in {variable} only these.")
+        report.fail("providers", str(exc), f"Name in {exc.variable} only these.")
         return
     except (Unavailable, OSError) as exc:
         report.fail(
