@@ -230,41 +230,6 @@ class UnknownProvider(PipelineError):
         )
 
 
-class NoSuchCall(PipelineError):
-    status, code, title = 404, "no_such_call", "There is no such call"
-
-    def __init__(self, job_id: UUID, attempt: int) -> None:
-        super().__init__(
-            f"No provider was asked for attempt {attempt} of job {job_id}. Nothing was changed."
-            " `limner calls unknown` lists the calls that wait for a decision.",
-        )
-
-
-class CallSettled(PipelineError):
-    status, code, title = 409, "call_settled", "It is known what became of the call"
-
-    def __init__(self, job_id: UUID, attempt: int, state: str, *, by_person: bool) -> None:
-        how = "a person has said so" if by_person else "the provider's answer says so"
-        if state in ("intent", "accepted"):
-            how = "its answer may still come, and it is settled by itself when it does not"
-        super().__init__(
-            f"The call of attempt {attempt} of job {job_id} is {state}: {how}. Nothing was"
-            " changed.",
-            state=state,
-        )
-
-
-class AmountNeeded(PipelineError):
-    status, code, title = 422, "amount_needed", "The price of the call is not known"
-
-    def __init__(self, job_id: UUID, attempt: int) -> None:
-        super().__init__(
-            f"No price book knows what attempt {attempt} of job {job_id} costs. Nothing was"
-            " changed. Say what was charged (amount, `--amount`).",
-            field="amount",
-        )
-
-
 class NoSuchProvider(PipelineError):
     status, code, title = 404, "no_such_provider", "There is no such provider"
 

@@ -59,8 +59,7 @@ async def receive(
         trigger = _way_in(job, manifest, by_person=by_person)
         call = look.get(ProviderCallRow, *call_key.key)
         taken_after_all = call is not None and call.surplus and trigger is not None
-        settled = call is not None and call.state is CallState.ANSWERED and call.resolved_at is None
-        if call is not None and (not settled or taken_after_all):
+        if call is not None and (call.state is not CallState.ANSWERED or taken_after_all):
             writes.update(
                 call.changed(
                     state=CallState.ANSWERED,
@@ -68,8 +67,6 @@ async def receive(
                     surplus=trigger is None,
                     due_at=None,
                     settled_at=now,
-                    # The result itself is better proof than what a person had said.
-                    resolved_at=None,
                 ),
                 *call_key.key,
             )

@@ -1,6 +1,6 @@
 """What callers are told. Names and types of the requirements document 1.3.4, plus our own."""
 
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
@@ -452,67 +452,6 @@ class BudgetResponse(BaseModel):
     """For jobs under way, and for calls whose answer is lost or still to come."""
     left: Exact
     """What may still be asked for: `limit` - `spent` - `held`. Negative above the limit."""
-
-
-class CallResponse(BaseModel):
-    """One call of a provider, as the ledger has it. Money is text: exact US dollars."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    call_id: str
-    """`<job_id>.<attempt>`: what `limner calls resolve` takes."""
-    job_id: UUID
-    attempt: int
-    provider: str
-    model: str
-    state: str
-    amount: Exact | None
-    """What it costs if it was charged; null where no price is known."""
-    price_book: str | None
-    """The version of the price book that says so."""
-    asked_at: datetime
-    settled_at: datetime | None
-    resolved_at: datetime | None
-    """When a person said what became of it."""
-    detail: str | None
-    """What is known of it."""
-    provider_ref: str | None
-    """The provider's own name for it."""
-    look_for: str | None
-    """What tells at the provider whether it was charged; only while that is unknown."""
-    note: str | None = None
-    """What becomes of the job."""
-
-
-class CallListResponse(BaseModel):
-    """The reply of `GET /api/v1/images/calls`: whose outcome is unknown, the oldest first."""
-
-    currency: str = "USD"
-    cost_confirmed: Exact
-    cost_possible: Exact
-    unknown_prices: int
-    calls: list[CallResponse]
-
-
-class ProviderCost(BaseModel):
-    provider: str
-    model: str
-    calls: int
-    cost_confirmed: Exact
-    cost_possible: Exact
-    unknown_prices: int
-
-
-class DayCostsResponse(BaseModel):
-    """The reply of `GET /api/v1/images/costs`: the calls that were begun on one day (UTC)."""
-
-    currency: str = "USD"
-    day: date
-    calls: int
-    cost_confirmed: Exact
-    cost_possible: Exact
-    unknown_prices: int
-    by_provider: list[ProviderCost]
 
 
 class BudgetListResponse(BaseModel):

@@ -294,28 +294,6 @@ class BudgetRequest(BudgetName):
     """US dollars, as text: `"12.50"`."""
 
 
-class CallVerdict(StrEnum):
-    CHARGED = "charged"
-    NOT_CHARGED = "not_charged"
-
-
-class CallResolution(BaseModel):
-    """The body of `POST /api/v1/images/calls/{job_id}/{attempt}/resolve`."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    verdict: CallVerdict
-    """What was found at the provider."""
-    amount: Dollars | None = None
-    """US dollars, as text, where it was charged another amount than the price book says."""
-
-    @model_validator(mode="after")
-    def _amount_is_of_a_charge(self) -> Self:
-        if self.amount is not None and self.verdict is CallVerdict.NOT_CHARGED:
-            raise ValueError("amount: only a call that was charged has one")
-        return self
-
-
 class FocalPoint(BaseModel):
     """What must stay in sight when a picture is cropped."""
 

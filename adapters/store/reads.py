@@ -661,29 +661,6 @@ def overdue_calls(
     ).all()
 
 
-def unknown_calls(session: Session, tenant: str, limit: int) -> Sequence[ProviderCall]:
-    """Calls of which nobody knows whether they were charged, the oldest first."""
-    return session.exec(
-        select(ProviderCall)
-        .where(ProviderCall.tenant == tenant, ProviderCall.state == CallState.UNKNOWN)
-        .order_by(col(ProviderCall.created_at), col(ProviderCall.job_id))
-        .limit(limit)
-    ).all()
-
-
-def calls_between(
-    session: Session, tenant: str, first: datetime, end: datetime
-) -> Sequence[ProviderCall]:
-    """The calls of a tenant that were begun from *first* on and before *end*."""
-    return session.exec(
-        select(ProviderCall).where(
-            ProviderCall.tenant == tenant,
-            col(ProviderCall.created_at) >= first,
-            col(ProviderCall.created_at) < end,
-        )
-    ).all()
-
-
 def dead_letters(
     session: Session,
     tenant: str,

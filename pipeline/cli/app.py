@@ -38,10 +38,6 @@ app.add_typer(dead_letters, name="dead-letters")
 
 budgets = typer.Typer(help="Limit what may be spent.", no_args_is_help=True)
 app.add_typer(budgets, name="budgets")
-calls = typer.Typer(
-    help="Look at paid calls whose answer is lost, say what became of them.", no_args_is_help=True
-)
-app.add_typer(calls, name="calls")
 providers = typer.Typer(help="Who paints, how each does; say that one is mended.")
 app.add_typer(providers, name="providers")
 
@@ -457,60 +453,6 @@ def show_budgets(as_json: AsJson = False, server: Server = None, home: Home = No
     from pipeline.cli.reach import speak
 
     speak(run_show, server=server, home=home, as_json=as_json)
-
-
-@calls.command("unknown")
-def unknown_calls(as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
-    """Calls that may have been charged: what a person must decide. Piped: id, provider, model,
-    amount, time, what is known, divided by tabs."""
-    from pipeline.cli.calls import run_unknown
-    from pipeline.cli.reach import speak
-
-    speak(run_unknown, server=server, home=home, as_json=as_json)
-
-
-@calls.command("resolve")
-def resolve_call(
-    call_id: Annotated[
-        str, typer.Argument(metavar="ID", help="As `limner calls unknown` shows it.")
-    ],
-    charged: Annotated[bool, typer.Option("--charged", help="The provider charged it.")] = False,
-    not_charged: Annotated[
-        bool, typer.Option("--not-charged", help="The provider did not charge it.")
-    ] = False,
-    amount: Annotated[
-        str | None,
-        typer.Option("--amount", help="US dollars, where it is not what the price book says."),
-    ] = None,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """Say what was found at the provider; what budgets hold for the call is charged or freed."""
-    from pipeline.cli.calls import run_resolve
-    from pipeline.cli.reach import speak
-
-    found = partial(
-        run_resolve, call_id=call_id, charged=charged, not_charged=not_charged, amount=amount
-    )
-    speak(found, server=server, home=home, as_json=as_json)
-
-
-@app.command("costs")
-def day_costs(
-    day: Annotated[
-        str | None, typer.Option("--day", metavar="DAY", help="Such as 2026-01-31 [today, UTC].")
-    ] = None,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """What the calls of a day have cost and may cost. Piped: provider, model, calls, charged,
-    possible, calls of unknown price, divided by tabs."""
-    from pipeline.cli.calls import run_costs
-    from pipeline.cli.reach import speak
-
-    speak(partial(run_costs, day=day), server=server, home=home, as_json=as_json)
 
 
 def _period(per_day: bool) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from datetime import date
 from typing import Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID
@@ -25,10 +24,7 @@ from schemas.replies import (
     BlogImagesResponse,
     BudgetListResponse,
     BudgetResponse,
-    CallListResponse,
-    CallResponse,
     CreateImageJobResponse,
-    DayCostsResponse,
     DispatchResponse,
     HealthResponse,
     ImageJobStatusResponse,
@@ -40,7 +36,7 @@ from schemas.replies import (
     ProviderListResponse,
     QuoteResponse,
 )
-from schemas.requests import BudgetName, BudgetRequest, CallResolution
+from schemas.requests import BudgetName, BudgetRequest
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -48,8 +44,6 @@ JOBS = "/api/v1/images/jobs"
 BATCHES = "/api/v1/images/batches"
 BLOGS = "/api/v1/blogs"
 BUDGETS = "/api/v1/images/budgets"
-CALLS = "/api/v1/images/calls"
-COSTS = "/api/v1/images/costs"
 PROVIDERS = "/api/v1/images/providers"
 DEAD_LETTERS = "/api/v1/dead-letters"
 PROBLEM_TYPE = "application/problem+json"
@@ -156,18 +150,6 @@ class Client:
 
     async def blog_costs(self, blog_id: str) -> BlogCostsResponse:
         return await self._call(BlogCostsResponse, "GET", f"{BLOGS}/{quote(blog_id)}/costs")
-
-    async def unknown_calls(self) -> CallListResponse:
-        return await self._call(CallListResponse, "GET", CALLS)
-
-    async def resolve_call(self, job_id: UUID, attempt: int, found: CallResolution) -> CallResponse:
-        path = f"{CALLS}/{job_id}/{attempt}/resolve"
-        body = found.model_dump(mode="json", exclude_none=True)
-        return await self._call(CallResponse, "POST", path, json=body)
-
-    async def day_costs(self, day: date | None) -> DayCostsResponse:
-        query = {"day": day.isoformat()} if day is not None else {}
-        return await self._call(DayCostsResponse, "GET", COSTS, params=query)
 
     async def budgets(self) -> BudgetListResponse:
         return await self._call(BudgetListResponse, "GET", BUDGETS)

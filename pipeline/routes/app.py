@@ -10,7 +10,6 @@ from pipeline.routes import (
     batches,
     blogs,
     budgets,
-    calls,
     dead_letters,
     dispatch,
     events,
@@ -49,7 +48,6 @@ def create_api() -> FastAPI:
     )
     modules = (
         budgets,  # before pictures, whose ids stand in the same place of an address
-        calls,
         images,
         batches,
         jobs,
