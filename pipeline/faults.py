@@ -52,6 +52,7 @@ WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 FAMILIES: Mapping[str, str] = {
     "datetime": "it must be a time with its offset, such as 2026-12-24T18:00:00Z",
     "timezone": "it must be a time with its offset, such as 2026-12-24T18:00:00Z",
+    "date": "it must be a day such as 2026-12-24",
     "uuid": "it must be an id (a UUID), as replies give it",
 }
 
