@@ -1,6 +1,7 @@
 """Calls of providers as a person sees them, and what a person found out about an unknown one."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -99,13 +100,16 @@ def _told(call: ProviderCallRow, job: JobRow) -> CallResponse:
 def _look_for(call: ProviderCallRow) -> str:
     """What a charge of the call looks like from the provider's side."""
     cost = f"of {_dollars(call.amount)}" if call.amount is not None else "at an unknown price"
-    begun = call.created_at.isoformat(timespec="seconds")
-    ended = call.settled_at or call.created_at
+    begun, ended = _second(call.created_at), _second(call.settled_at or call.created_at)
     named = f", named {call.provider_ref}" if call.provider_ref is not None else ""
     return (
         f"a charge {cost} for {call.model}{named} in the account of {call.provider}, between"
-        f" {begun} and {ended.isoformat(timespec='seconds')}"
+        f" {begun} and {ended}"
     )
+
+
+def _second(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _said(call: ProviderCallRow) -> str:

@@ -91,7 +91,7 @@ async def test_unknown_calls_are_listed_with_what_is_known_and_without_the_promp
     assert (call.amount, call.detail, call.job_status) == (COST, "reset by peer", State.FAILED)
     assert (call.asked_at, call.settled_at) == (world.journal.now(), world.journal.now())
     assert call.look_for is not None
-    assert "$0.025 for paid-1 in the account of paid, between 2026-01-01T00:00:00" in call.look_for
+    assert "$0.025 for paid-1 in the account of paid, between 2026-01-01T00:00:00Z" in call.look_for
     assert "secret" not in call.model_dump_json()
     assert {one.job_id for one in (await listed(world)).calls} == {job_id, done}
     assert (await listed(world, tenant="another")).calls == []
