@@ -27,8 +27,9 @@ from adapters.ports import Backoff, ImageProvider, KeyLimits
 from schemas.step import Look, Lost, RowKey, Writes
 from schemas.tables import Circuit, ProviderRow, Waiting
 
-# The share of a window that may pass between a start and the arrival of its request.
-SLACK_SHARE = 5
+# The share of a window that may pass between a start and the arrival of its request. A longer one
+# costs rate; a shorter one would turn jobs away whenever a commit is slow.
+SLACK_SHARE = 0.5
 # Between two probes of a key that is refused; it doubles with each.
 FIRST_REFUSED = timedelta(minutes=5)
 MOST_REFUSED = timedelta(hours=1)
@@ -88,7 +89,7 @@ class Rate(NamedTuple):
 
 
 def slack(limits: KeyLimits) -> timedelta:
-    return limits.window / SLACK_SHARE
+    return limits.window * SLACK_SHARE
 
 
 @cache

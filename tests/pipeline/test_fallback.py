@@ -78,12 +78,18 @@ FALLS_BACK = {
 WAITS = {M.RATE_LIMITED, M.RATE_LIMITED_SILENTLY}
 
 
-@pytest.mark.parametrize("quality", ["draft", "standard"], ids=["v2beta", "v1"])
 @pytest.mark.parametrize("told", [*EXPECTED, M.SLOW], ids=lambda told: told.name.lower())
 async def test_no_misbehaviour_is_paid_for_twice_or_passed_on_once_it_may_be_charged(
-    sqlite_url: str, told: M, quality: str
+    sqlite_url: str, told: M
 ) -> None:
-    await _misbehave(sqlite_url, told, quality)
+    await _misbehave(sqlite_url, told, "draft")
+
+
+@pytest.mark.parametrize(
+    "told", [M.NO_BALANCE_V1, M.FILTERED, M.UNSAID], ids=lambda told: told.name.lower()
+)
+async def test_nor_is_one_of_the_old_engines(sqlite_url: str, told: M) -> None:
+    await _misbehave(sqlite_url, told, "standard")
 
 
 @pytest.mark.parametrize("told", [M.OUT_OF_CREDIT, M.RETIRED, M.BROKEN, M.RESET_BEFORE])
