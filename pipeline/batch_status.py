@@ -13,7 +13,7 @@ from pipeline.estimates import Estimates
 from pipeline.final import final_price, final_quality, job_price
 from pipeline.journal import Journal
 from pipeline.key_words import waits
-from pipeline.ledger import Spending, spending
+from pipeline.ledger import Calls, Spending, spending
 from pipeline.providers import Providers
 from pipeline.status import status_reply
 from schemas.replies import (
@@ -59,7 +59,7 @@ async def batch_status(
     states = Counter(job.state for job in jobs)
     waiting = await waits(jobs, journal, providers)
     replies = _replies(jobs, images, calls, latest, waiting, now, base_url, estimates)
-    spent = spending((call.state, call.amount) for call in calls)
+    spent = spending(Calls(call.state, call.amount) for call in calls)
     return BatchStatusResponse(
         batch_id=batch.id,
         status=_status(batch, jobs),

@@ -1,13 +1,18 @@
-"""What a blog's pictures cost, told by the ledger, and what drafting first has saved."""
+"""What a blog's pictures cost, told by the ledger, what drafting first has saved; a day's costs."""
 
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
 
 from adapters.store import reads
 from adapters.store.reads import Charge
 from pipeline.errors import NoSuchBlog
 from pipeline.journal import Journal
-from pipeline.ledger import CHARGED, MAYBE_CHARGED, Spending, spending
+from pipeline.ledger import CHARGED, MAYBE_CHARGED, Calls, Spending, asked, spending
+from pipeline.providers import Providers
+from schemas.ledger import DayCostsResponse, ModelCost
 from schemas.replies import BlogCostsResponse, DraftSaving, QualityCost
 from schemas.requests import Quality
 from states.table import State
@@ -36,17 +41,52 @@ async def blog_costs(blog_id: str, *, tenant: str, journal: Journal) -> BlogCost
     )
 
 
+async def day_costs(
+    day: date | None, *, tenant: str, journal: Journal, providers: Providers
+) -> DayCostsResponse:
+    """The costs of a day (in UTC), of today where none is named: of all that was asked on it."""
+    day = day or journal.now().astimezone(UTC).date()
+    begins = datetime.combine(day, time(), UTC)
+    ends = begins + timedelta(days=1) if day < date.max else datetime.max.replace(tzinfo=UTC)
+    found = await journal.read(reads.charges_of_day, tenant, begins, ends)
+    by_model = [
+        _of_model(provider, model, [Calls(*one[2:]) for one in charges], providers)
+        for (provider, model), charges in groupby(found, key=itemgetter(0, 1))
+    ]
+    every = [Calls(*one[2:]) for one in found]
+    return DayCostsResponse(
+        day=day,
+        calls=sum(one.number for one in asked(every)),
+        by_model=[one for one in by_model if one.calls],
+        **spending(every)._asdict(),
+    )
+
+
+def _of_model(provider: str, model: str, calls: Sequence[Calls], providers: Providers) -> ModelCost:
+    spent = spending(calls)
+    known = providers.by_name.get(provider)
+    per_credit = known.price_book.usd_per_credit if known is not None else None
+    return ModelCost(
+        provider=provider,
+        model=model,
+        calls=sum(one.number for one in asked(calls)),
+        **spent._asdict(),
+        credits_confirmed=spent.cost_confirmed / per_credit if per_credit else None,
+        credits_possible=spent.cost_possible / per_credit if per_credit else None,
+    )
+
+
 def _of_quality(quality: Quality, charges: Sequence[Charge]) -> QualityCost:
-    asked = [one for one in charges if one.call_state in CHARGED | MAYBE_CHARGED]
+    counted = [one for one in charges if one.call_state in CHARGED | MAYBE_CHARGED]
     return QualityCost(
         quality=quality,
-        jobs=len({one.job_id for one in asked}),
-        **_spending(asked)._asdict(),
+        jobs=len({one.job_id for one in counted}),
+        **_spending(counted)._asdict(),
     )
 
 
 def _spending(charges: Sequence[Charge]) -> Spending:
-    return spending((one.call_state, one.amount) for one in charges)
+    return spending(Calls(one.call_state, one.amount) for one in charges)
 
 
 def _saving(charges: Sequence[Charge]) -> DraftSaving | None:

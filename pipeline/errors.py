@@ -128,6 +128,44 @@ def _nth(number: int) -> str:
     return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
 
 
+class NoSuchCall(PipelineError):
+    status, code, title = 404, "no_such_call", "There is no such call"
+
+    def __init__(self, job_id: UUID, attempt: int) -> None:
+        super().__init__(
+            f"The ledger has no call of attempt {attempt} of job {job_id}. Take both from"
+            " `limner calls unknown`, or from GET /api/v1/images/calls.",
+            job_id=str(job_id),
+            attempt=attempt,
+        )
+
+
+class CallNotUnknown(PipelineError):
+    status, code, title = 409, "call_not_unknown", "The outcome of the call is not unknown"
+
+    def __init__(self, job_id: UUID, attempt: int, state: str) -> None:
+        super().__init__(
+            f"The call of attempt {attempt} of job {job_id} is {state}; a person decides about"
+            " unknown calls only. Nothing was changed. An open call is settled by itself.",
+            job_id=str(job_id),
+            attempt=attempt,
+            call_state=state,
+        )
+
+
+class ResolvedOtherwise(PipelineError):
+    status, code, title = 409, "resolved_otherwise", "The call was resolved otherwise"
+
+    def __init__(self, job_id: UUID, attempt: int, said: str) -> None:
+        super().__init__(
+            f"The call of attempt {attempt} of job {job_id} was resolved as {said} before. Nothing"
+            " was changed; what was said once stands.",
+            job_id=str(job_id),
+            attempt=attempt,
+            resolved_as=said,
+        )
+
+
 class CannotCancel(PipelineError):
     status, code, title = 409, "cannot_cancel", "The job can no longer be cancelled"
 

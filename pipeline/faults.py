@@ -54,6 +54,7 @@ FAMILIES: Mapping[str, str] = {
     "timezone": "it must be a time with its offset, such as 2026-12-24T18:00:00Z",
     "decimal": "it must be an amount such as '12.50', with 6 places and 14 digits at most",
     "finite_number": "it must be an amount such as '12.50'",
+    "date": "it must be a day such as 2026-12-24",
     "uuid": "it must be an id (a UUID), as replies give it",
 }
 

@@ -59,10 +59,13 @@ async def receive(
         trigger = _way_in(job, manifest, by_person=by_person)
         call = look.get(ProviderCallRow, *call_key.key)
         taken_after_all = call is not None and call.surplus and trigger is not None
-        if call is not None and (call.state is not CallState.ANSWERED or taken_after_all):
+        # What came counts more than what a person found out.
+        said = call is not None and call.resolved_at is not None
+        if call is not None and (call.state is not CallState.ANSWERED or taken_after_all or said):
             writes.update(
                 call.changed(
                     state=CallState.ANSWERED,
+                    resolved_at=None,
                     amount=manifest.cost,
                     surplus=trigger is None,
                     due_at=None,

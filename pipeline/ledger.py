@@ -25,15 +25,29 @@ class Spending(NamedTuple):
     unknown_prices: int
 
 
-def spending(calls: Iterable[tuple[CallState, Decimal | None]]) -> Spending:
-    """Add up *calls*, each by its state and its amount."""
-    asked = [call for call in calls if call[0] in CHARGED | MAYBE_CHARGED]
+class Calls(NamedTuple):
+    """One call, or *number* equal ones."""
+
+    state: CallState
+    amount: Decimal | None
+    number: int = 1
+
+
+def asked(calls: Iterable[Calls]) -> list[Calls]:
+    """Those that were, or may have been, charged."""
+    return [one for one in calls if one.state in CHARGED | MAYBE_CHARGED]
+
+
+def spending(calls: Iterable[Calls]) -> Spending:
+    """Add up *calls*."""
+    counted = asked(calls)
     return Spending(
-        cost_confirmed=_sum(amount for state, amount in asked if state in CHARGED),
-        cost_possible=_sum(amount for state, amount in asked if state in MAYBE_CHARGED),
-        unknown_prices=sum(amount is None for _, amount in asked),
+        cost_confirmed=_sum(one for one in counted if one.state in CHARGED),
+        cost_possible=_sum(one for one in counted if one.state in MAYBE_CHARGED),
+        unknown_prices=sum(one.number for one in counted if one.amount is None),
     )
 
 
-def _sum(amounts: Iterable[Decimal | None]) -> Decimal:
-    return sum((amount for amount in amounts if amount is not None), Decimal(0))
+def _sum(calls: Iterable[Calls]) -> Decimal:
+    known = (one.amount * one.number for one in calls if one.amount is not None)
+    return sum(known, Decimal(0))

@@ -96,6 +96,7 @@ async def accept(job: JobRow, accepted: Accepted, probed: RowKey | None, worker:
     states = frozenset({CallState.INTENT, CallState.UNKNOWN})
     wait, ref = accepted.ask_again_after, accepted.provider_ref
     await _wait(job, wait, WORKS_ON_IT, states, worker, probed, provider_ref=ref)
+    log.info("call_accepted", job_id=str(job.id), attempt=job.attempt)
 
 
 async def wait_on(job: JobRow, not_yet: NotYet, worker: Worker) -> None:
@@ -105,6 +106,7 @@ async def wait_on(job: JobRow, not_yet: NotYet, worker: Worker) -> None:
     """
     states = frozenset({CallState.ACCEPTED})
     await _wait(job, not_yet.wait, not_yet.detail, states, worker)
+    log.info("call_not_done", job_id=str(job.id), attempt=job.attempt, detail=not_yet.detail)
 
 
 async def _wait(
@@ -141,7 +143,6 @@ async def _wait(
     shared = (probed,) if probed is not None else ()
     step = Step("wait_on_call", decide, (job_key(job.id), call_key), shared)
     await worker.journal.record(step)
-    log.info("call_accepted", job_id=str(job.id), attempt=job.attempt, detail=detail)
 
 
 async def send_again(job_id: UUID, now: datetime, worker: Worker, *, alone: bool) -> None:

@@ -11,7 +11,7 @@ from pipeline.estimates import Estimates, seconds_until
 from pipeline.fallback import asked_of
 from pipeline.journal import Journal
 from pipeline.key_words import waits
-from pipeline.ledger import spending
+from pipeline.ledger import Calls, spending
 from pipeline.providers import Providers
 from pipeline.staging import manifest_key
 from schemas.replies import (
@@ -184,7 +184,7 @@ def status_reply(
         deadline_at=job.deadline_at,
         held=job.held,
         result=_result(job, images, base_url),
-        **spending((call.state, call.amount) for call in calls)._asdict(),
+        **spending(Calls(call.state, call.amount) for call in calls)._asdict(),
         surplus=[_surplus(call) for call in calls if call.surplus],
         error_message=error.get("message"),
         error_details={"code": error["code"], **error["details"]} if error else None,

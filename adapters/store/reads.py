@@ -334,6 +334,65 @@ def call(session: Session, tenant: str, job_id: UUID, attempt: int) -> ProviderC
     ).one_or_none()
 
 
+def calls_page(
+    session: Session,
+    tenant: str,
+    *,
+    before: tuple[UUID, int] | None,
+    limit: int,
+    states: Sequence[CallState] = (),
+    job_id: UUID | None = None,
+) -> Sequence[tuple[ProviderCall, Job]]:
+    """Calls with their jobs, from the newest job to the oldest, those after the call *before*."""
+    query = (
+        select(ProviderCall, Job)
+        .join(Job, col(Job.id) == col(ProviderCall.job_id))
+        .where(ProviderCall.tenant == tenant)
+    )
+    place = sa.tuple_(ProviderCall.job_id, ProviderCall.attempt)
+    if before is not None:
+        query = query.where(place < sa.tuple_(sa.literal(before[0], sa.Uuid()), before[1]))
+    if states:
+        query = query.where(col(ProviderCall.state).in_(states))
+    if job_id is not None:
+        query = query.where(ProviderCall.job_id == job_id)
+    order = (col(ProviderCall.job_id).desc(), col(ProviderCall.attempt).desc())
+    return session.exec(query.order_by(*order).limit(limit)).all()
+
+
+class DayCharges(NamedTuple):
+    """Equal calls of a day, and how many there were."""
+
+    provider: str
+    model: str
+    state: CallState
+    amount: Decimal | None
+    number: int
+
+
+def charges_of_day(
+    session: Session, tenant: str, begins: datetime, ends: datetime
+) -> Sequence[DayCharges]:
+    """What providers were asked from *begins* until before *ends*."""
+    kind = (
+        col(ProviderCall.provider),
+        col(ProviderCall.model),
+        col(ProviderCall.state),
+        col(ProviderCall.amount),
+    )
+    rows = session.exec(
+        sa.select(*kind, sa.func.count())  # type: ignore[call-overload]  # five columns are too many for SQLModel's select
+        .where(
+            col(ProviderCall.tenant) == tenant,
+            col(ProviderCall.created_at) >= begins,
+            col(ProviderCall.created_at) < ends,
+        )
+        .group_by(*kind)
+        .order_by(*kind[:2])
+    ).all()
+    return [DayCharges(*row) for row in rows]
+
+
 def events_of_stream(
     session: Session, tenant: str, stream_kind: str, stream_id: str
 ) -> Sequence[Event]:

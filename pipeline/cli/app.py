@@ -38,6 +38,11 @@ app.add_typer(dead_letters, name="dead-letters")
 
 budgets = typer.Typer(help="Limit what may be spent.", no_args_is_help=True)
 app.add_typer(budgets, name="budgets")
+calls = typer.Typer(
+    help="Calls of providers whose answer was lost, and what was found out about them.",
+    no_args_is_help=True,
+)
+app.add_typer(calls, name="calls")
 providers = typer.Typer(help="Who paints, how each does; say that one is mended.")
 app.add_typer(providers, name="providers")
 
@@ -485,6 +490,58 @@ def reset_provider(
     from pipeline.cli.reach import speak
 
     speak(partial(run_reset, name=name), server=server, home=home, as_json=as_json)
+
+
+@calls.command("unknown")
+def unknown_calls(as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
+    """Calls of which nobody here knows whether they were charged. Piped: call, provider, model,
+    amount, since when, what to look for, divided by tabs."""
+    from pipeline.cli.calls import run_unknown
+    from pipeline.cli.reach import speak
+
+    speak(run_unknown, server=server, home=home, as_json=as_json)
+
+
+@calls.command("resolve")
+def resolve_call(
+    call: Annotated[
+        str, typer.Argument(metavar="CALL", help="JOB/ATTEMPT, or the id of a job with one.")
+    ],
+    charged: Annotated[
+        bool,
+        typer.Option("--charged/--not-charged", help="What the provider's account says."),
+    ],
+    amount: Annotated[
+        str | None,
+        typer.Option(metavar="DOLLARS", help="What was charged, where not the list's price."),
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Record what was found out about an unknown call. The job does nothing by itself."""
+    from pipeline.cli.calls import run_resolve
+    from pipeline.cli.reach import speak
+
+    command = partial(run_resolve, call=call, charged=charged, amount=amount)
+    speak(command, server=server, home=home, as_json=as_json)
+
+
+@app.command("costs")
+def day_costs(
+    day: Annotated[
+        str | None, typer.Option(metavar="DAY", help="Such as 2026-01-31, in UTC [today].")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """What the pictures that were asked for on a day have cost, and may have. Piped: sums, then
+    provider, model, calls, confirmed, possible, unknown prices, divided by tabs."""
+    from pipeline.cli.calls import run_costs
+    from pipeline.cli.reach import speak
+
+    speak(partial(run_costs, day=day), server=server, home=home, as_json=as_json)
 
 
 @app.command()

@@ -10,6 +10,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from pipeline.cli.start import CommandFailed
+from schemas.ledger import CallListResponse, DayCostsResponse, ResolvedCallResponse
 from schemas.redelivery import (
     DeadLetterDetails,
     DeadLetterListResponse,
@@ -44,6 +45,7 @@ JOBS = "/api/v1/images/jobs"
 BATCHES = "/api/v1/images/batches"
 BLOGS = "/api/v1/blogs"
 BUDGETS = "/api/v1/images/budgets"
+CALLS = "/api/v1/images/calls"
 PROVIDERS = "/api/v1/images/providers"
 DEAD_LETTERS = "/api/v1/dead-letters"
 PROBLEM_TYPE = "application/problem+json"
@@ -173,6 +175,19 @@ class Client:
 
     async def reset_provider(self, name: str) -> ProviderHealth:
         return await self._call(ProviderHealth, "POST", f"{PROVIDERS}/{quote(name, safe='')}/reset")
+
+    async def calls(self, query: Query) -> CallListResponse:
+        return await self._call(CallListResponse, "GET", CALLS, params=query)
+
+    async def resolve_call(
+        self, job_id: UUID, attempt: int, found: dict[str, Any]
+    ) -> ResolvedCallResponse:
+        path = f"{CALLS}/{job_id}/{attempt}/resolve"
+        return await self._call(ResolvedCallResponse, "POST", path, json=found)
+
+    async def day_costs(self, day: str | None) -> DayCostsResponse:
+        query = {"day": day} if day is not None else {}
+        return await self._call(DayCostsResponse, "GET", "/api/v1/images/costs", params=query)
 
     async def dispatch(self) -> DispatchResponse:
         return await self._call(DispatchResponse, "GET", "/api/v1/dispatch")

@@ -16,7 +16,6 @@ from adapters.errors import (
 )
 from adapters.local.processes import InlineProcesses
 from adapters.ports import Accepted, Painting
-from adapters.providers.stability import creative
 from adapters.providers.stability.settings import StabilitySettings
 from tests.adapters.test_image_provider_contract import request
 from tests.fakes.stability import CREATIVE, KEY, Misbehaviour, StabilityDouble
@@ -52,7 +51,7 @@ async def test_it_is_started_in_its_form_and_polled_until_it_is_done(
     assert accepted == Accepted(next(iter(double.started)), SOON)
 
     again = await upscaler.poll(accepted.provider_ref, asked)
-    assert again == Accepted(accepted.provider_ref, creative.ASK_AGAIN_AFTER)
+    assert again == accepted
     painting = await upscaler.poll(accepted.provider_ref, asked)
     assert isinstance(painting, Painting)
     (picture,) = painting.pictures

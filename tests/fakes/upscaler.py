@@ -5,13 +5,14 @@ own forms and polls. A server is told of it by its setting `connect`, and of the
 `LIMNER_STABILITY__…`.
 """
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 from adapters.local.connect import LocalSettings, LocalWorld
-from adapters.ports import Accepted, PaintRequest, Processes
+from adapters.ports import Accepted, Painting, PaintRequest, Processes
 from adapters.providers.sketch.provider import SketchSettings
 from adapters.providers.stability import creative
 from adapters.providers.stability.provider import StabilityProvider
@@ -23,6 +24,7 @@ from tests.fakes.stability import painted
 CONNECT = f"{__name__}.connect"
 SOURCE = painted((64, 64), (9, 9, 9))
 PRICE = Price(Decimal("0.6"), Decimal(60))
+# The double is not as easily offended as the service, which wants to be left alone for 10 seconds.
 SOON = timedelta(seconds=1)
 
 
@@ -41,13 +43,18 @@ class Upscaler(StabilityProvider):
         reply = await self._service.ask(
             "POST", asked.path, within=self._within, max_bytes=2**20, **asked.content
         )
-        # The double is not as easily offended as the service.
         return replace(creative.accepted(reply), ask_again_after=SOON)
+
+    async def poll(self, provider_ref: str, request: PaintRequest) -> Painting | Accepted:
+        answer = await super().poll(provider_ref, request)
+        return replace(answer, ask_again_after=SOON) if isinstance(answer, Accepted) else answer
 
 
 class UpscalingWorld(LocalWorld):
     def open_painter(self, processes: Processes, settings: SketchSettings) -> Upscaler:
-        return Upscaler(StabilitySettings(), processes, timedelta(seconds=20))
+        key, address = (os.environ[f"LIMNER_STABILITY__{name}"] for name in ("API_KEY", "BASE_URL"))
+        chosen = StabilitySettings(api_key=key, base_url=address)
+        return Upscaler(chosen, processes, timedelta(seconds=20))
 
 
 def connect(home: Path, settings: LocalSettings) -> UpscalingWorld:

@@ -153,7 +153,7 @@ async def test_the_default_provider_falls_back_along_the_setting(
 async def test_an_unknown_fallback_stops_the_start_and_a_request_names_its_field(
     tmp_path: Path, here: Here
 ) -> None:
-    with pytest.raises(Misconfigured, match="LIMNER_PROVIDER_FALLBACK: there is no provider 'dalle'"):
+    with pytest.raises(Misconfigured, match="PROVIDER_FALLBACK: there is no provider 'dalle'"):
         async with served(Settings(home=tmp_path / "other", provider_fallback=["dalle"])):
             pass
     for fallback, code in ((["dalle"], "unknown_provider"), ("sketch", "invalid_request")):

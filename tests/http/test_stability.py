@@ -95,6 +95,33 @@ async def test_a_lost_answer_parks_the_job_with_its_price_and_is_paid_once(
     assert len(double.paid) == 1
 
 
+async def test_a_connection_cut_anywhere_is_listed_priced_and_settled_by_policy(
+    tmp_path: Path, double: StabilityDouble
+) -> None:
+    """Before the request was processed, in the middle of the picture, after it was painted."""
+    cuts = {Misbehaviour.RESET_BEFORE: 0, Misbehaviour.CUT_BODY: 1, Misbehaviour.RESET_AFTER: 1}
+    async with served(settings(tmp_path, double)) as here:
+        unknown = set()
+        for told, paid in cuts.items():
+            before = len(double.paid)
+            double.script.append(told)
+            final = await failed(here, await here.submit(provider="stability_ai", quality="high"))
+            assert len(double.paid) == before + paid
+            assert (final["cost_confirmed"], final["cost_possible"]) == ("0", "0.04")
+            assert final["error_details"]["code"] == "outcome_unknown"
+            double.script.append(told)
+            draft = await here.completed(
+                await here.submit(provider="stability_ai", quality="draft")
+            )
+            assert len(double.paid) == before + 2 * paid + 1
+            assert (draft["attempt"], draft["retry_count"]) == (2, 1)
+            assert (draft["cost_confirmed"], draft["cost_possible"]) == ("0.025", "0.025")
+            unknown |= {(final["job_id"], 1, "0.04"), (draft["job_id"], 1, "0.025")}
+        reply = await here.http.get("/api/v1/images/calls?state=unknown")
+        listed = {(one["job_id"], one["attempt"], one["amount"]) for one in reply.json()["calls"]}
+        assert listed == unknown
+
+
 async def test_a_lost_final_is_unknown_at_the_price_of_the_model_that_was_asked_for_it(
     tmp_path: Path, double: StabilityDouble
 ) -> None:

@@ -21,12 +21,12 @@ from adapters.ports import Accepted, KeyLimits, Painting, PaintRequest
 from adapters.store import reads
 from pipeline.cancel import cancel
 from pipeline.journal import Journal
-from pipeline.retry import retry
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import load_manifest, manifest_key, stage
 from pipeline.stragglers import Stragglers
 from schemas.tables import CallState, Circuit, JobRow, ProviderCall
 from states.table import State
+from tests.budgets import again
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import COST, Answer, accepts, paints, raises
 from tests.world import TENANT, World, world_on
@@ -279,9 +279,7 @@ async def test_a_picture_of_a_cancelled_job_that_was_retried_is_taken_and_not_bo
 ) -> None:
     job_id = await accepted(world)
     await cancelled(world, job_id)
-    await retry(
-        job_id, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
-    )
+    await again(world, job_id)
     await later(world, 131)
     job = await world.job(job_id)
     assert (job.state, job.attempt) == (State.PROCESSING_RESULT, 2)

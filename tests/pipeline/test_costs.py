@@ -58,7 +58,7 @@ async def test_a_refusal_costs_nothing_and_a_lost_answer_may_have(world: World) 
         raises(OutcomeUnknown("reset")),
     ]
     await made(world)
-    lost = await made(world)
+    lost = await made(world, on_unknown="park")
     found = await costs(world)
     assert (found.cost_confirmed, found.cost_possible, found.drafts) == (Decimal(0), COST, 0)
     assert [one.jobs for one in found.by_quality] == [1]

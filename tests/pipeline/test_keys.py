@@ -12,6 +12,7 @@ import pytest
 from adapters.errors import OutcomeUnknown, ProviderBusy, ProviderRefused, ProviderUnusable
 from adapters.ports import KeyLimits, Painting, PaintRequest
 from adapters.store import reads
+from pipeline.addresses import BaseUrl
 from pipeline.cancel import cancel
 from pipeline.circuits import reset
 from pipeline.errors import NoSuchProvider
@@ -253,7 +254,7 @@ async def test_what_befalls_one_request_holds_no_other(world: World, error: Exce
 async def status_of(world: World, job_id: UUID) -> Any:
     return await job_status(
         job_id, tenant=TENANT, journal=world.journal, providers=world.worker.providers,
-        base_url="", estimates=world.estimates,
+        base_url=BaseUrl(""), estimates=world.estimates,
     )  # fmt: skip
 
 

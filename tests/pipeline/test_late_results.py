@@ -9,14 +9,15 @@ import pytest
 
 from adapters.errors import BadPicture, OutcomeUnknown, ProviderRefused, Unavailable
 from adapters.ports import PaintedPicture, Painting, PaintRequest
+from pipeline.addresses import BaseUrl
 from pipeline.cancel import cancel
-from pipeline.retry import retry
 from pipeline.staging import load_manifest, manifest_key
 from pipeline.status import job_status, list_jobs
 from schemas.replies import ImageJobStatusResponse
 from schemas.requests import JobFilters
 from schemas.tables import CallState, ProviderCall
 from states.table import State
+from tests.budgets import again
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import COST, raises
 from tests.world import TENANT, World, world_on
@@ -49,7 +50,7 @@ async def told(world: World, job_id: UUID) -> ImageJobStatusResponse:
         tenant=TENANT,
         journal=world.journal,
         providers=world.worker.providers,
-        base_url="http://test",
+        base_url=BaseUrl("http://test"),
         estimates=world.estimates,
     )
 
@@ -61,9 +62,7 @@ async def later(world: World, seconds: float) -> None:
 
 
 async def brought_back(world: World, job_id: UUID) -> None:
-    await retry(
-        job_id, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
-    )
+    await again(world, job_id)
 
 
 # --- how a job comes to a state in its second attempt, from `queued`
@@ -253,7 +252,7 @@ async def test_a_price_that_nobody_knows_is_told_as_unknown_in_every_view_of_a_j
         tenant=TENANT,
         journal=world.journal,
         providers=world.worker.providers,
-        base_url="http://test",
+        base_url=BaseUrl("http://test"),
         estimates=world.estimates,
     )
     for shown in (await told(world, job_id), *page.jobs):

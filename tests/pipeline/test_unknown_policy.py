@@ -15,7 +15,6 @@ from pipeline.delete import delete_blog
 from pipeline.generate import generate
 from pipeline.policy import UnknownPolicy
 from pipeline.promote import promote
-from pipeline.retry import retry
 from pipeline.status import job_status
 from schemas.events import cloud_event
 from schemas.replies import ImageJobStatusResponse
@@ -24,6 +23,7 @@ from schemas.tables import CallState
 from schemas.tasks import ImageTask
 from states.table import State
 from tests.batches import ask, drafted, final_of, handle
+from tests.budgets import again
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import COST, raises
 from tests.world import TENANT, World, world_on
@@ -119,9 +119,7 @@ async def test_the_policy_asks_once_in_the_life_of_a_job_whoever_retries_it(
         assert (job.state, job.attempt) == (State.FAILED, attempt)
         assert job.error is not None
         assert "not asked a third time" in job.error["message"]
-        await retry(
-            job_id, tenant=TENANT, journal=world.journal, ids=world.worker.ids, blobs=world.blobs
-        )
+        await again(world, job_id)
     assert world.provider.calls == {(job_id, attempt): 1 for attempt in (1, 2, 3)}
 
 
