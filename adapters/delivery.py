@@ -7,14 +7,13 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 from uuid import UUID
 
 import structlog
 
 from adapters.errors import Unavailable
 from adapters.ports import Backoff, Clock, EventHandler, Ids
-from schemas.events import CloudEvent
+from schemas.events import CloudEvent, read_event
 
 log = structlog.get_logger()
 
@@ -164,23 +163,10 @@ class Consumer:
 
     def _read(self, message: bytes) -> CloudEvent | None:
         try:
-            event = CloudEvent.model_validate_json(message)
-            whole = event.seq >= 0 and not _has_nul(event.model_dump())
+            return read_event(message)
         except ValueError:
-            whole = False
-        if not whole:
             self.refuse("it is no CloudEvent of ours")
             return None
-        return event
-
-
-def _has_nul(value: Any) -> bool:
-    """Whether a text in *value* holds NUL, which no database stores."""
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_has_nul(one) for pair in value.items() for one in pair)
-    return isinstance(value, list) and any(_has_nul(one) for one in value)
 
 
 def _text_of(error: BaseException) -> str:

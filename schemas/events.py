@@ -1,12 +1,13 @@
 """What happened, as it travels: CloudEvents 1.0 with our types. Never a signed URL inside."""
 
-from datetime import datetime
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
 from schemas.tables import EventRow
 
@@ -42,21 +43,37 @@ class EventType(StrEnum):
     MODEL_RETIRED = "provider.model_retired"
 
 
+# Types whose data has changed so that receivers of before could not read it; all others are at 1.
+DATA_VERSIONS: Mapping[str, int] = MappingProxyType({})
+
+
+def dataschema(event_type: str) -> str:
+    """Names the schema of a type's data; `schemas/published/events/` has it under this `$id`."""
+    return f"urn:limner:schema:{event_type}:{DATA_VERSIONS.get(event_type, 1)}"
+
+
 class CloudEvent(BaseModel):
-    """One event on the wire. A receiver orders by `sequence` per `subject`."""
+    """One event on the wire (CloudEvents 1.0, structured JSON)."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(
+        frozen=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+    )
 
-    specversion: str = "1.0"
+    specversion: Literal["1.0"] = "1.0"
     id: UUID
+    """The same at every repetition: remember it, in the commit of what you do about the event."""
     source: str = SOURCE
     type: str
     subject: str
-    time: datetime
-    datacontenttype: str = "application/json"
+    """What it happened to: a job's or a batch's id, or a place (`my-post/hero/1`)."""
+    time: AwareDatetime
+    """When it was committed, by the database's clock."""
+    datacontenttype: Literal["application/json"] = "application/json"
     dataschema: str
-    sequence: str
-    sequencetype: str = "Integer"
+    """Names the schema of `data` and its version."""
+    sequence: Annotated[str, StringConstraints(pattern="^[0-9]{10}$")]
+    """The subject's version: 1, 2, 3 … without a gap, with leading zeros. Order by it."""
+    sequencetype: Literal["Integer"] = "Integer"
     tenant: str
     data: dict[str, Any]
 
@@ -72,11 +89,29 @@ def cloud_event(row: EventRow) -> CloudEvent:
         type=row.type,
         subject=row.stream_id,
         time=row.occurred_at,
-        dataschema=f"{SOURCE}/schemas/{row.type}.json",
+        dataschema=dataschema(row.type),
         sequence=str(row.seq).zfill(SEQUENCE_DIGITS),
         tenant=row.tenant,
         data=pydantic_core.from_json(row.data),
     )
+
+
+def read_event(message: bytes | str) -> CloudEvent:
+    """The event that *message* is (structured JSON); raises `ValueError` for what is none."""
+    event = CloudEvent.model_validate_json(message)
+    if not event.model_fields_set >= {"specversion", "source"}:
+        raise ValueError("it lacks specversion or source")
+    if _has_nul(event.model_dump()):
+        raise ValueError("a text in it holds NUL, which no database stores")
+    return event
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(one) for pair in value.items() for one in pair)
+    return isinstance(value, list) and any(_has_nul(one) for one in value)
 
 
 def data_json(data: dict[str, Any]) -> str:
