@@ -71,7 +71,7 @@ class Delivery:
             raise
         except Exception as error:
             self.failures += 1
-            self._error = _text_of(error)
+            self._error = error_text(error)
             self._log_failed(error)
             return False
         try:
@@ -169,5 +169,5 @@ class Consumer:
             return None
 
 
-def _text_of(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(error)).strip()[:MOST_ERROR_CHARACTERS]

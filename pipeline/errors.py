@@ -3,6 +3,7 @@
 One tree; `status`, `code` and the attributes become an RFC 9457 problem in `routes.problems`.
 """
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -53,6 +54,75 @@ class PictureMissing(PipelineError):
             " Nothing was charged. Restore the picture store, or ask for the picture again.",
             image_id=str(image_id),
         )
+
+
+class NoSuchDeadLetter(PipelineError):
+    status, code, title = 404, "no_such_dead_letter", "There is no such dead letter"
+
+    def __init__(self, subscriber: str, event_id: UUID) -> None:
+        super().__init__(
+            f"No event {event_id} of subscriber {subscriber!r} stands aside; it may have been"
+            " redriven or dropped. Nothing was changed. Take both from the list of dead letters.",
+            subscriber=subscriber,
+            event_id=str(event_id),
+        )
+
+
+class NoSuchSubscriber(PipelineError):
+    status, code, title = 422, "no_such_subscriber", "There is no such subscriber"
+
+    def __init__(self, subscriber: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"This service has no subscriber {subscriber!r}; it has {', '.join(sorted(known))}."
+            " Nothing was sent and nothing changed.",
+            field="subscriber",
+            subscriber=subscriber,
+        )
+
+
+class SubscriberTakesOthers(PipelineError):
+    status, code, title = 422, "subscriber_takes_others", "The subscriber takes other events"
+
+    def __init__(self, subscriber: str, types: Iterable[str]) -> None:
+        super().__init__(
+            f"{subscriber} takes only {', '.join(sorted(types))}. Nothing was sent. Leave the type"
+            " out, or name one of these.",
+            field="type",
+            subscriber=subscriber,
+        )
+
+
+class ReplayCursorUnknown(PipelineError):
+    status, code, title = 409, "cursor_unknown", "The cursor is not of this database"
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(
+            "The event that the cursor names is not in this database: it is of another one, or a"
+            " restore has undone it. Nothing was sent. Begin without it; events that were handled"
+            " are passed over.",
+            field="after",
+            cursor=cursor,
+        )
+
+
+class RedriveFailed(PipelineError):
+    status, code, title = 409, "redrive_failed", "The subscriber failed again"
+
+    def __init__(self, subscriber: str, event_id: UUID, failures: int, error: str) -> None:
+        super().__init__(
+            f"{subscriber} failed on event {event_id}, the {_nth(failures)} time: {error}. It did"
+            " nothing, and the event stays aside with this error. Mend what is wrong and redrive it"
+            " again, or drop it.",
+            subscriber=subscriber,
+            event_id=str(event_id),
+            failures=failures,
+            error=error,
+        )
+
+
+def _nth(number: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
 
 
 class CannotCancel(PipelineError):

@@ -1,5 +1,7 @@
 """Put an event that a subscriber cannot digest aside, with its error, so that others go on."""
 
+from uuid import UUID
+
 from pipeline.journal import Journal
 from pipeline.settle import clean
 from schemas.events import CloudEvent
@@ -16,7 +18,7 @@ async def quarantine(
         event_id=event.id,
         tenant=event.tenant,
         failures=failures,
-        error=clean(error, 4_000),
+        error=told(error),
         event=event.model_dump(mode="json"),
         quarantined_at=journal.now(),
     )
@@ -25,5 +27,13 @@ async def quarantine(
         if look.get(DeadLetterRow, subscriber, event.id) is None:
             writes.insert(letter, subscriber, event.id)
 
-    key = RowKey(DeadLetterRow, (subscriber, event.id))
-    await journal.record(Step("quarantine", decide, (key,)))
+    await journal.record(Step("quarantine", decide, (letter_key(subscriber, event.id),)))
+
+
+def letter_key(subscriber: str, event_id: UUID) -> RowKey:
+    return RowKey(DeadLetterRow, (subscriber, event_id))
+
+
+def told(error: str) -> str:
+    """*error* as it is kept in a letter."""
+    return clean(error, 4_000)

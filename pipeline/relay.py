@@ -105,6 +105,10 @@ class Relay:
                 self._events.put_nowait(event)
         return not self._events.full()
 
+    async def send_again(self, events: Sequence[EventRow]) -> list[Exception | None]:
+        """Give stored events to the bus once more; for each None, or why it did not leave."""
+        return await self._bus.publish(events)
+
     def _wants_sending(self, job: JobRow) -> bool:
         if job.state not in OPEN or job.dispatched_to == self._queue.incarnation:
             return False

@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     # The file that holds it instead, as Kubernetes mounts a secret.
     api_key_file: Path | None = None
+    # How fast `limner replay` sends stored events again.
+    replay_events_per_second: float = Field(default=200, gt=0)
     # The tenant of every caller until there are keys that name one.
     tenant: str = "default"
     connect: ImportString[Callable[..., Any]] = Field(default=LOCAL_CONNECT, validate_default=True)

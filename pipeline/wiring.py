@@ -36,6 +36,7 @@ from pipeline.providers import Providers
 from pipeline.quarantine import quarantine
 from pipeline.refusals import check_start
 from pipeline.relay import Relay
+from pipeline.replay import Replay
 from pipeline.settings import Misconfigured, Settings
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
@@ -56,6 +57,7 @@ class Limner:
     sweep: Sweep
     dispatching: Dispatching
     estimates: Estimates
+    replay: Replay
     # Who takes events that come from a durable bus, by the subscriber's name.
     consumers: Mapping[str, Consumer]
     link_secret: bytes = field(repr=False)
@@ -148,6 +150,14 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
             sweep,
             dispatching,
             estimates,
+            replay=Replay(
+                journal,
+                world.ids,
+                world.clock,
+                sweep.relay.send_again,
+                partial(quarantine, journal=journal),
+                settings.replay_events_per_second,
+            ),
             consumers=_consumers(world, journal),
             link_secret=await _link_secret(settings, world),
             must_stop=must_stop,

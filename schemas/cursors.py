@@ -5,6 +5,7 @@ A cursor is given with each event, and given back to go on after it.
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple, Self
 from uuid import UUID
 
@@ -60,6 +61,27 @@ class EventCursor(NamedTuple):
         return cls(UUID(found[1]), place, UUID(found[5]))
 
 
+class LetterCursor(NamedTuple):
+    """A dead letter, by its place in the order in which letters were put aside."""
+
+    quarantined_at: datetime
+    event_id: UUID
+    subscriber: str
+
+    def __str__(self) -> str:
+        return f"{self.quarantined_at.isoformat()}_{self.event_id}_{self.subscriber}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The cursor that *text* is; None for anything else."""
+        try:
+            moment, event_id, subscriber = text.split("_", 2)
+            at = datetime.fromisoformat(moment)
+            return cls(at, UUID(event_id), subscriber) if at.tzinfo else None
+        except ValueError:
+            return None
+
+
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """Which events a reader wants; an empty part wants all. `reads.events_after` says it in SQL."""
@@ -69,6 +91,8 @@ class EventFilter:
     blog_id: str | None = None
     batch_id: UUID | None = None
     job_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
     def wants(self, event: EventRow) -> bool:
         return (
@@ -80,4 +104,6 @@ class EventFilter:
                 self.job_id is None
                 or (event.stream_kind == "job" and event.stream_id == str(self.job_id))
             )
+            and (self.since is None or event.occurred_at >= self.since)
+            and (self.until is None or event.occurred_at < self.until)
         )

@@ -77,6 +77,8 @@ class Look:
         writes.updates = updates
         self._rows.update(writes.inserts)
         self._rows.update(seen)
+        if writes.deletes:
+            self._rows.update(dict.fromkeys(writes.deletes))
 
 
 def _changed(before: Row, after: Row) -> set[str]:
@@ -95,6 +97,8 @@ class Writes:
     inserts: list[tuple[RowKey, Row]] = field(default_factory=list)
     # In order; a row that moves twice stands here twice and is written twice.
     updates: list[tuple[RowKey, Row]] = field(default_factory=list)
+    # Rows of tables without a version, named by the step among its own keys.
+    deletes: list[RowKey] = field(default_factory=list)
     # Columns that the updates change, by table; filled in once the step is decided.
     changed: dict[type[Row], set[str]] = field(default_factory=dict)
     # Events that have left for the bus, by their ids, and jobs that have left for the queue.
@@ -106,6 +110,10 @@ class Writes:
 
     def update(self, row: Row, *key: Any) -> None:
         self.updates.append((RowKey(type(row), key), row))
+
+    def delete(self, row: type[Row], *key: Any) -> None:
+        """Remove a row; an absent one is a success."""
+        self.deletes.append(RowKey(row, key))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

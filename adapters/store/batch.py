@@ -14,6 +14,7 @@ class Batch:
         self.inserts: dict[type[Row], dict[RowKey, Row]] = {}
         # The first round may share a statement with the inserts: it touches none of their rows.
         self.rounds: list[dict[type[Row], dict[RowKey, Row]]] = []
+        self.deletes: list[RowKey] = []
         self.published: list[UUID] = []
         self.sent: list[SentMark] = []
         changed: dict[type[Row], set[str]] = {}
@@ -43,6 +44,7 @@ class Batch:
                 self.rounds[number].setdefault(key.row, {})[key] = row
             for table, columns in writes.changed.items():
                 changed.setdefault(table, set()).update(columns)
+            self.deletes += writes.deletes
             self.published += writes.published
             self.sent += writes.sent
         order = plans.order.__getitem__
@@ -63,4 +65,4 @@ class Batch:
         return written is not None and written.__dict__["version"] == row.__dict__["version"]
 
     def __bool__(self) -> bool:
-        return bool(self.inserts or self.rounds or self.published or self.sent)
+        return bool(self.inserts or self.rounds or self.deletes or self.published or self.sent)

@@ -19,7 +19,7 @@ from schemas.tables.row import Row
 Codec = Callable[[Any], Any] | None
 
 # Rows that never change once written; they are looked up but not locked.
-IMMUTABLE = frozenset({"InboxRow", "DeadLetterRow", "IdempotencyKeyRow"})
+IMMUTABLE = frozenset({"InboxRow", "IdempotencyKeyRow"})
 
 
 class TablePlan:

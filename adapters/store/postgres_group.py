@@ -97,6 +97,9 @@ class Groups:
         ticket = await self._run(connection, [*inserts, *first], batch.published, note)
         for updates in rest:
             await self._run(connection, updates, [], None)
+        for row, keys in self._plans.by_table(batch.deletes).items():
+            plan = self._plans.by_row[row]
+            await connection.execute(sql.delete(plan), *_arrays(plan, keys))
         for target, marks in groupby(batch.sent, attrgetter("target")):
             columns = zip(*(mark[:3] for mark in marks), strict=True)
             await connection.execute(sql.SENT, *(list(column) for column in columns), target)

@@ -103,6 +103,17 @@ def write(parts: tuple[Part, ...], *, published: bool = False, note: str | None 
     return f"{start}SELECT {', '.join(gives)}"
 
 
+@cache
+def delete(plan: TablePlan) -> str:
+    """Parameters: one array for each key column."""
+    keys = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(plan.key_types, 1))
+    join = " AND ".join(f't."{name}" = k."{name}"' for name in plan.key_names)
+    return (
+        f"DELETE FROM {plan.name} t USING unnest({keys}) AS k({_quoted(plan.key_names)})"
+        f" WHERE {join}"
+    )
+
+
 def _insert(part: Part, numbers: Iterator[int]) -> str:
     values = ", ".join(_cast(part.plan, name) for name in part.names)
     return (

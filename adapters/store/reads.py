@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from schemas.cursors import EventCursor, EventFilter
+from schemas.cursors import EventCursor, EventFilter, LetterCursor
 from schemas.tables import (
     Batch,
     Blog,
@@ -422,7 +422,11 @@ def holds(session: Session, cursor: EventCursor) -> bool:
 
 
 def events_after(
-    session: Session, after: EventCursor, limit: int, wanted: EventFilter | None = None
+    session: Session,
+    after: EventCursor,
+    limit: int,
+    wanted: EventFilter | None = None,
+    end: EventCursor | None = None,
 ) -> tuple[Sequence[Event], EventCursor]:
     """At most *limit* events that are *wanted*, and the cursor after all that was looked through.
 
@@ -430,18 +434,35 @@ def events_after(
     is given before its commit, so a lower one may be committed later; readable is only what was
     written by transactions older than every open one. Nobody writes into an older epoch any more,
     so that all of it can be read, whatever transaction ids it carries. All tenants: the feed's,
-    which gives each watcher its own.
+    which gives each watcher its own. They end with *end*, a tail of before, where it is given.
     """
-    end = tail(session)
+    end = end or tail(session)
     if end.place <= after.place:
         return [], after
-    place = sa.tuple_(Event.epoch, Event.xid, Event.position)
+    place = _place()
     # Nothing appears before the end any more, so that the two queries need no common snapshot.
     query = select(Event).where(place > _at(after), place <= _at(end))
     if wanted is not None:
         query = query.where(*_wanted(wanted))
     events = session.exec(_in_order(query).limit(limit)).all()
     return events, EventCursor.of(end.lineage, events[-1]) if len(events) == limit else end
+
+
+def event_counts(
+    session: Session, after: EventCursor, end: EventCursor, wanted: EventFilter
+) -> dict[str, int]:
+    """How many events are *wanted* after *after* and up to *end*, by type. A tenant's."""
+    found = session.exec(
+        select(Event.type, sa.func.count())
+        .where(_place() > _at(after), _place() <= _at(end), *_wanted(wanted))
+        .group_by(Event.type)
+        .order_by(Event.type)
+    ).all()
+    return dict(found)
+
+
+def _place() -> sa.Tuple:
+    return sa.tuple_(Event.epoch, Event.xid, Event.position)
 
 
 def _at(cursor: EventCursor) -> sa.Tuple:
@@ -459,6 +480,10 @@ def _wanted(wanted: EventFilter) -> Iterator[sa.ColumnElement[bool]]:
     if wanted.job_id is not None:
         yield col(Event.stream_kind) == "job"
         yield col(Event.stream_id) == str(wanted.job_id)
+    if wanted.since is not None:
+        yield col(Event.occurred_at) >= wanted.since
+    if wanted.until is not None:
+        yield col(Event.occurred_at) < wanted.until
 
 
 def _readable(session: Session) -> sa.ColumnElement[bool]:
@@ -567,12 +592,47 @@ def overdue_calls(session: Session, now: datetime, limit: int) -> Sequence[Provi
     ).all()
 
 
-def dead_letters(session: Session, tenant: str) -> Sequence[DeadLetter]:
+def dead_letters(
+    session: Session,
+    tenant: str,
+    *,
+    subscriber: str | None = None,
+    after: LetterCursor | None = None,
+    limit: int | None = None,
+) -> Sequence[DeadLetter]:
+    """In the order in which they were put aside."""
+    order = (
+        col(DeadLetter.quarantined_at),
+        col(DeadLetter.event_id),
+        col(DeadLetter.subscriber),
+    )
+    query = select(DeadLetter).where(DeadLetter.tenant == tenant)
+    if subscriber is not None:
+        query = query.where(DeadLetter.subscriber == subscriber)
+    if after is not None:
+        columns = DeadLetter.__table__.c  # type: ignore[attr-defined]  # SQLModel sets it
+        place = (sa.literal(part, columns[name].type) for name, part in after._asdict().items())
+        query = query.where(sa.tuple_(*order) > sa.tuple_(*place))
+    return session.exec(query.order_by(*order).limit(limit)).all()
+
+
+def dead_letter(
+    session: Session, tenant: str, subscriber: str, event_id: UUID
+) -> DeadLetter | None:
     return session.exec(
-        select(DeadLetter)
-        .where(DeadLetter.tenant == tenant)
-        .order_by(col(DeadLetter.quarantined_at))
-    ).all()
+        select(DeadLetter).where(
+            DeadLetter.tenant == tenant,
+            DeadLetter.subscriber == subscriber,
+            DeadLetter.event_id == event_id,
+        )
+    ).one_or_none()
+
+
+def dead_letter_count(session: Session, tenant: str, subscriber: str | None = None) -> int:
+    query = select(sa.func.count()).select_from(DeadLetter).where(DeadLetter.tenant == tenant)
+    if subscriber is not None:
+        query = query.where(DeadLetter.subscriber == subscriber)
+    return session.exec(query).one()
 
 
 def alive(session: Session) -> bool:

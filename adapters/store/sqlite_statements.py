@@ -43,5 +43,11 @@ def update(plan: TablePlan, names: tuple[str, ...]) -> str:
     return f"UPDATE {plan.name} SET {sets} WHERE {keys}"
 
 
+@cache
+def delete(plan: TablePlan) -> str:
+    keys = " AND ".join(f'"{name}" = ?' for name in plan.key_names)
+    return f"DELETE FROM {plan.name} WHERE {keys}"
+
+
 def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)

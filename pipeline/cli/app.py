@@ -30,6 +30,11 @@ batches = typer.Typer(
 app.add_typer(batches, name="batches")
 blogs = typer.Typer(help="Look at the pictures of a blog post.", no_args_is_help=True)
 app.add_typer(blogs, name="blogs")
+dead_letters = typer.Typer(
+    help="Look at events that a subscriber could not digest, deliver or drop them.",
+    no_args_is_help=True,
+)
+app.add_typer(dead_letters, name="dead-letters")
 
 providers = typer.Typer(help="Who paints, how each does; say that one is mended.")
 app.add_typer(providers, name="providers")
@@ -435,6 +440,140 @@ def events(
 
     filters = {"blog_id": blog_id, "batch_id": batch_id, "type": kind}
     command = partial(run_events, follow=follow, since_id=since_id, filters=filters)
+    speak(command, server=server, home=home, as_json=as_json)
+
+
+@app.command()
+def replay(
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only what happened from then on (ISO 8601).")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only what happened before it; else before now."),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Such as image.job.completed; may be given several times."),
+    ] = None,
+    subscriber: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Only to it, such as blog-linking; else to whoever subscribes."
+        ),
+    ] = None,
+    reapply: Annotated[
+        bool,
+        typer.Option(
+            "--reapply", help="With --subscriber: also what it has handled; its guards decide."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many it would be, and send none.")
+    ] = False,
+    after: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help="Go on where an earlier one stopped.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Send stored events once more. Whoever has handled one passes it over; nothing is bought.
+    Piped: type and number, divided by a tab."""
+    from pipeline.cli.reach import speak
+    from pipeline.cli.replay import run_replay
+
+    options = {
+        "since": since,
+        "until": until,
+        "type": kind,
+        "subscriber": subscriber,
+        "reapply": reapply,
+        "dry_run": dry_run,
+        "after": after,
+    }
+    speak(partial(run_replay, options=options), server=server, home=home, as_json=as_json)
+
+
+SubscriberArgument = Annotated[
+    str, typer.Argument(metavar="SUBSCRIBER", help="Such as blog-linking.")
+]
+EventId = Annotated[str, typer.Argument(metavar="EVENT", help="The whole id of an event.")]
+EventIds = Annotated[
+    list[str] | None, typer.Argument(metavar="[EVENT]...", help="The whole ids of events.")
+]
+EveryLetter = Annotated[bool, typer.Option("--all", help="Every one of the subscriber.")]
+
+
+@dead_letters.command("list")
+def list_dead_letters(
+    subscriber: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    limit: Annotated[int | None, typer.Option(help="On one page, 1 to 200 [50].")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Go on after the page before.")] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """What stands aside, the oldest first. Piped: time, subscriber, event, type, failures, error,
+    divided by tabs."""
+    from pipeline.cli.dead_letters import run_list
+    from pipeline.cli.reach import speak
+
+    filters = {"subscriber": subscriber, "limit": limit, "cursor": cursor}
+    speak(partial(run_list, filters=filters), server=server, home=home, as_json=as_json)
+
+
+@dead_letters.command("show")
+def show_dead_letter(
+    subscriber: SubscriberArgument,
+    event_id: EventId,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """An event that stands aside, with the error and the event itself."""
+    from pipeline.cli.dead_letters import run_show
+    from pipeline.cli.reach import speak
+
+    command = partial(run_show, subscriber=subscriber, event_id=event_id)
+    speak(command, server=server, home=home, as_json=as_json)
+
+
+@dead_letters.command("redrive")
+def redrive_dead_letters(
+    subscriber: SubscriberArgument,
+    event_ids: EventIds = None,
+    everything: EveryLetter = False,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Deliver events once more to their subscriber. What it handles stands aside no longer."""
+    from pipeline.cli.dead_letters import run_redrive
+    from pipeline.cli.reach import speak
+
+    command = partial(
+        run_redrive, subscriber=subscriber, event_ids=event_ids or [], everything=everything
+    )
+    speak(command, server=server, home=home, as_json=as_json)
+
+
+@dead_letters.command("drop")
+def drop_dead_letters(
+    subscriber: SubscriberArgument,
+    event_ids: EventIds = None,
+    everything: EveryLetter = False,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Give events up for their subscriber: it does nothing about them."""
+    from pipeline.cli.dead_letters import run_drop
+    from pipeline.cli.reach import speak
+
+    command = partial(
+        run_drop, subscriber=subscriber, event_ids=event_ids or [], everything=everything
+    )
     speak(command, server=server, home=home, as_json=as_json)
 
 

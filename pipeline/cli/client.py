@@ -10,6 +10,13 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from pipeline.cli.start import CommandFailed
+from schemas.redelivery import (
+    DeadLetterDetails,
+    DeadLetterListResponse,
+    DeadLetterResponse,
+    ReplayRequest,
+    ReplayResponse,
+)
 from schemas.replies import (
     BatchRetryResponse,
     BatchStatusResponse,
@@ -33,6 +40,7 @@ JOBS = "/api/v1/images/jobs"
 BATCHES = "/api/v1/images/batches"
 BLOGS = "/api/v1/blogs"
 PROVIDERS = "/api/v1/images/providers"
+DEAD_LETTERS = "/api/v1/dead-letters"
 PROBLEM_TYPE = "application/problem+json"
 CONNECT_SECONDS = 5.0
 REPLY_SECONDS = 30.0
@@ -154,6 +162,23 @@ class Client:
     async def resume(self) -> DispatchResponse:
         return await self._call(DispatchResponse, "POST", "/api/v1/dispatch/resume")
 
+    async def dead_letters(self, query: Query) -> DeadLetterListResponse:
+        return await self._call(DeadLetterListResponse, "GET", DEAD_LETTERS, params=query)
+
+    async def dead_letter(self, subscriber: str, event_id: UUID) -> DeadLetterDetails:
+        return await self._call(DeadLetterDetails, "GET", _letter(subscriber, event_id))
+
+    async def redrive(self, subscriber: str, event_id: UUID) -> DeadLetterResponse:
+        path = _letter(subscriber, event_id) + "/redrive"
+        return await self._call(DeadLetterResponse, "POST", path)
+
+    async def drop_dead_letter(self, subscriber: str, event_id: UUID) -> DeadLetterResponse:
+        return await self._call(DeadLetterResponse, "DELETE", _letter(subscriber, event_id))
+
+    async def replay(self, asked: ReplayRequest) -> ReplayResponse:
+        body = asked.model_dump(mode="json", exclude_none=True)
+        return await self._call(ReplayResponse, "POST", "/api/v1/replay", json=body)
+
     async def events(
         self, query: Query, *, after: str | None
     ) -> AsyncGenerator[httpx2.ServerSentEvent]:
@@ -209,3 +234,7 @@ class Client:
             raise NoAnswer(f"the connection to {self.address} broke: {exc}") from exc
         except httpx2.DecodingError as exc:
             raise NotLimner(self.address, "its reply cannot be decoded") from exc
+
+
+def _letter(subscriber: str, event_id: UUID) -> str:
+    return f"{DEAD_LETTERS}/{quote(subscriber, safe='')}/{event_id}"

@@ -89,6 +89,8 @@ def checked(model: type[M], options: Mapping[str, Any]) -> M:
 def _option_error(error: Any) -> str:
     from pipeline.faults import fault
 
+    if not error["loc"]:  # of several options together
+        return fault(error)
     name = str(error["loc"][0]).replace("_", "-")
     shown = name.upper() if name == "prompt" else f"--{name}"
     return f"{shown}: {fault(error)}"

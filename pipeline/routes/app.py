@@ -9,6 +9,7 @@ from pipeline.routes import (
     approvals,
     batches,
     blogs,
+    dead_letters,
     dispatch,
     events,
     health,
@@ -17,6 +18,7 @@ from pipeline.routes import (
     jobs,
     providers,
     push,
+    replay,
     worker,
 )
 from pipeline.routes.callers import KnownCallers
@@ -49,6 +51,8 @@ def create_api() -> FastAPI:
         jobs,
         approvals,
         events,
+        replay,
+        dead_letters,
         blogs,
         providers,
         dispatch,

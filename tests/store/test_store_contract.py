@@ -12,7 +12,7 @@ from adapters.store import reads
 from adapters.store.database import AnyStore, open_store
 from pipeline.move import JobMoved, job_key, move_job
 from schemas.step import Look, RowKey, SentMark, Step, Writes
-from schemas.tables import BlogRow, InboxRow, JobRow, ProviderCallRow
+from schemas.tables import BlogRow, DeadLetterRow, InboxRow, JobRow, ProviderCallRow
 from schemas.tables.calls import CallState
 from states.table import State, Trigger
 from tests.jobs import NOW, create, new_job, pull
@@ -266,3 +266,30 @@ async def test_an_inbox_row_stands_for_one_effect(store: AnyStore) -> None:
     step = Step("handle", handle, (key,))
     assert [o.answer for o in await store.commit([step])] == [True]
     assert [o.answer for o in await store.commit([step])] == [False]
+
+
+async def test_a_deleted_row_is_gone_for_the_steps_behind_and_for_good(store: AnyStore) -> None:
+    event_id = uuid4()
+    key = RowKey(DeadLetterRow, ("linker", event_id))
+    letter = DeadLetterRow(
+        subscriber="linker", event_id=event_id, tenant="default", failures=5, error="x",
+        event={"type": "t"}, quarantined_at=NOW,
+    )  # fmt: skip
+
+    def put(_: Look, writes: Writes) -> None:
+        writes.insert(letter, *key.key)
+
+    def remove(look: Look, writes: Writes) -> bool:
+        writes.delete(*key[:1], *key.key)
+        return look.get(DeadLetterRow, *key.key) is not None
+
+    def look_again(look: Look, _: Writes) -> bool:
+        return look.get(DeadLetterRow, *key.key) is not None
+
+    removal = Step("remove", remove, shared=(key,))
+    await store.commit([Step("put", put, (key,))])
+    group = [removal, Step("look", look_again, shared=(key,))]
+    assert [one.answer for one in await store.commit(group)] == [True, False]
+    assert await store.read(reads.dead_letters, "default") == []
+    # An absent one is a success, and nothing else is hurt.
+    assert [one.answer for one in await store.commit([removal])] == [False]
