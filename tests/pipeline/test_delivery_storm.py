@@ -94,8 +94,9 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("database", "events", "times"), [("sqlite_url", 2_500, 40), ("postgres_url", 500, 10)]
+    ("database", "events", "times"), [("sqlite_url", 2_000, 50), ("postgres_url", 500, 10)]
 )
+@pytest.mark.timeout(300)  # 20 s of one core, however many others want it
 @pytest.mark.usefixtures("quiet")
 def test_shuffled_duplicates_leave_one_effect_each(
     request: pytest.FixtureRequest, database: str, events: int, times: int
