@@ -244,6 +244,21 @@ class SlotUnlinked(SlotData):
     """A place was emptied by a person. Its candidates stay."""
 
 
+class ModelRetired(EventData):
+    """A provider no longer has a model. Sent once a key and model; the subject is the key."""
+
+    provider: str
+    key_fingerprint: str
+    """Tells the keys of a provider apart; it is no part of the key."""
+    model: str
+    quality: str
+    """The quality for which it was asked."""
+    job_id: UUID
+    """The job that was the first to be told so."""
+    detail: str
+    """What the provider said."""
+
+
 DATA: dict[EventType, type[EventData]] = {
     EventType.JOB_QUEUED: JobQueued,
     EventType.JOB_STARTED: JobStarted,
@@ -262,6 +277,7 @@ DATA: dict[EventType, type[EventData]] = {
     EventType.SLOT_REPLACED: SlotReplaced,
     EventType.SLOT_UPDATED: SlotUpdated,
     EventType.SLOT_UNLINKED: SlotUnlinked,
+    EventType.MODEL_RETIRED: ModelRetired,
 }
 """The model of each type's `data`, in the order in which documents tell of them."""
 

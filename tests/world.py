@@ -123,13 +123,15 @@ async def world_on(
     fallback: Sequence[str] = (),
     queue_kind: Any = LocalTaskQueue,
     bus_kind: Any = LocalEventBus,
+    seed: int = 1,
 ) -> AsyncIterator[World]:
     """A process over the database of *url*; *run* starts relay and queue as well.
 
-    The default provider, `paid`, has *limits*; *others* are configured besides.
+    The default provider, `paid`, has *limits*; *others* are configured besides. Processes of one
+    database have each its own *seed*: ids are not given twice.
     """
     clock = clock or FakeClock()
-    ids = RandomIds(clock, random.Random(1))
+    ids = RandomIds(clock, random.Random(seed))
     store = open_store(url, failpoints=failpoints)
     journal = Journal(_OnClock(store, clock), clock, ids)
     await journal.start()

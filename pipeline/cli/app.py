@@ -624,6 +624,50 @@ def replay(
     speak(partial(run_replay, options=options), server=server, home=home, as_json=as_json)
 
 
+@app.command()
+def conformance(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where the subscriber takes events.")],
+    effects: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where it tells, as JSON, what it made of a subject: …?subject={subject}. Without"
+            " it only its answers are judged.",
+        ),
+    ] = None,
+    form: Annotated[str, typer.Option(help="webhook, or push as Pub/Sub does it.")] = "webhook",
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LIMNER_CONFORMANCE_SECRET",
+            metavar="WHSEC",
+            help="The webhook's secret: whsec_ and base64.",
+        ),
+    ] = None,
+    subscription: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The full name that a push is to bear.")
+    ] = None,
+    authorization: Annotated[
+        str | None, typer.Option(metavar="HEADER", help="Sent with each event: Bearer …")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fire duplicates, old events and garbage at a subscriber that somebody wrote, and tell what
+    went wrong. It needs no service; 0 when nothing did. Piped: check, ok, failed or not made,
+    detail, divided by tabs."""
+    from pipeline.cli.conformance import run_conformance
+
+    run_conformance(
+        url,
+        effects,
+        form=form,
+        secret=secret,
+        subscription=subscription,
+        authorization=authorization,
+        as_json=as_json,
+    )
+
+
 SubscriberArgument = Annotated[
     str, typer.Argument(metavar="SUBSCRIBER", help="Such as blog-linking.")
 ]

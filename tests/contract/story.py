@@ -6,6 +6,7 @@ from typing import Any
 from adapters.providers.sketch.provider import SketchSettings
 from pipeline.settings import Settings
 from schemas.events import CloudEvent
+from tests.fakes.stability import KEY, Misbehaviour, StabilityDouble
 from tests.service import JOBS, Here, served
 
 BATCH = "/api/v1/images/batch-generate"
@@ -14,17 +15,22 @@ BATCHES = "/api/v1/images/batches"
 
 async def told(home: Path) -> list[CloudEvent]:
     """Run the service, have everything happen, and return all events in their order."""
-    # Slow enough to delete the post of a picture that is being painted.
-    settings = Settings(
-        home=home,
-        sketch=SketchSettings(delay_seconds=0.1),
-        times={"drain_seconds": 5, "sweep_interval_seconds": 0.1},
-    )
-    async with served(settings) as here:
-        await _drafts_and_finals(here)
-        await _deleted_while_painted(here)
-        await _never_painted(here)
-        return await _events(here)
+    with StabilityDouble() as double:
+        settings = Settings(
+            home=home,
+            # Slow enough to delete the post of a picture that is being painted.
+            sketch=SketchSettings(delay_seconds=0.1),
+            stability={"api_key": KEY, "base_url": double.url},
+            times={"drain_seconds": 5, "sweep_interval_seconds": 0.1},
+        )
+        async with served(settings) as here:
+            await _drafts_and_finals(here)
+            await _deleted_while_painted(here)
+            double.script.append(Misbehaviour.RETIRED)
+            await here.submit(provider="stability_ai", quality="draft")
+            await _happened(here, "provider.model_retired", 1)
+            await _never_painted(here)
+            return await _events(here)
 
 
 async def _drafts_and_finals(here: Here) -> None:
@@ -70,7 +76,7 @@ async def _never_painted(here: Here) -> None:
     await here.submit(deadline_seconds=1)
     cancelled = await here.submit()
     await _post(here, f"{JOBS}/{cancelled}/cancel")
-    await _happened(here, "image.job.failed", 1)
+    await _happened(here, "image.job.failed", 2)
 
 
 async def _happened(here: Here, event_type: str, times: int) -> None:

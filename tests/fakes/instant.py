@@ -33,7 +33,6 @@ class InstantPainter:
     aspect_ratios = tuple(AspectRatio)
     limits = None
     price_book = DOCUMENT_1_3_4
-    limits = None
 
     def __init__(self, delay_seconds: float = 0) -> None:
         self._delay_seconds = delay_seconds
