@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import UUID, uuid5
 
 from pipeline.budgets import book
@@ -71,9 +71,15 @@ def _tallied(step: Step[T], at: datetime, cancels: UUID | None) -> Step[T]:
         answer = step.decide(look, mine)
         _count_moves(look, mine, at, cancels)
         book(look, mine)
-        return answer
+        return cast("T", _as_left(answer, mine)) if isinstance(answer, JobRow) else answer
 
     return Step(step.name, decide, step.keys, step.shared, step.creates)
+
+
+def _as_left(job: JobRow, writes: Writes) -> JobRow:
+    """The job that a step returns, with what was booked on it after the step had decided."""
+    written = [row for key, row in writes.updates if key == RowKey(JobRow, (job.id,))]
+    return cast("JobRow", written[-1]) if written else job
 
 
 def check_tallied(writes: Writes, before: JobRow, after: State) -> None:

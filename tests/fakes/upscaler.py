@@ -9,14 +9,14 @@ import os
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 
-from adapters.local.connect import LocalSettings, LocalWorld
+from adapters.local.connect import LocalWorld
 from adapters.ports import Accepted, Painting, PaintRequest, Processes
 from adapters.providers.sketch.provider import SketchSettings
 from adapters.providers.stability import creative
 from adapters.providers.stability.provider import StabilityProvider
 from adapters.providers.stability.settings import StabilitySettings
+from adapters.world import Sections
 from schemas.prices import UPSCALE_CREATIVE, Price
 from schemas.requests import Strategy
 from tests.fakes.stability import painted
@@ -57,5 +57,5 @@ class UpscalingWorld(LocalWorld):
         return Upscaler(chosen, processes, timedelta(seconds=20))
 
 
-def connect(home: Path, settings: LocalSettings) -> UpscalingWorld:
-    return UpscalingWorld(home, settings)
+def connect(settings: Sections) -> UpscalingWorld:
+    return UpscalingWorld(settings.home, settings.local)

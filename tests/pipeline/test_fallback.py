@@ -24,13 +24,15 @@ from pipeline.claim import PROVIDER_GRACE
 from pipeline.delete import delete_blog
 from pipeline.errors import UnknownProvider
 from pipeline.promote import promote
+from pipeline.retry import retry
 from pipeline.staging import stage
 from schemas.requests import Strategy
 from schemas.tables import CallState, Job
 from states.table import State
 from tests.adapters.test_stability import EXPECTED, M, provider_of
 from tests.batches import ask, completion, final_of, handle
-from tests.budgets import NOTHING, again, limit, stands
+from tests.budgets import NOTHING, limit, stands
+from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import COST, ScriptedProvider, paints, raises
 from tests.fakes.stability import StabilityDouble
@@ -481,7 +483,11 @@ async def lost_and_handed_over(world: World, answer: Any) -> UUID:
     refused = await world.submit(fallback=[])
     world.provider.script.append(raises(ProviderUnusable("unauthorized", "401", WAIT)))
     await world.deliver(refused)
-    await again(world, job_id)
+    # The retry sees no stored result: it comes to light only afterwards.
+    await retry(
+        job_id, tenant=TENANT, journal=world.journal, ids=world.worker.ids,
+        blobs=MemoryBlobs(), providers=world.worker.providers,
+    )  # fmt: skip
     await world.deliver(job_id, 2)
     job = await world.job(job_id)
     assert (job.state, job.provider) == (State.QUEUED, "plain")
