@@ -11,11 +11,13 @@ import structlog
 
 from adapters.errors import Unavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints, guarded
+from adapters.guard.web import GuardedWeb, SystemResolver
 from adapters.local.bus import Subscription
 from adapters.local.connect import LocalWorld
+from adapters.local.drain import finish_or_cancel
 from adapters.local.processes import WorkerProcesses
 from adapters.pictures.worker import PillowPictures
-from adapters.ports import BlobStore, Ids, ImageProvider, Processes
+from adapters.ports import BlobStore, Ids, ImageProvider, Processes, Web
 from adapters.providers.stability.provider import NAME as STABILITY
 from adapters.providers.stability.provider import StabilityProvider
 from adapters.store import reads
@@ -38,6 +40,8 @@ from pipeline.relay import Relay
 from pipeline.settings import Misconfigured, Settings
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
+from pipeline.webhooks.attempt import Sender
+from pipeline.webhooks.courier import Courier
 from pipeline.worker import TimeBudgets, Worker
 
 log = structlog.get_logger(__name__)
@@ -54,6 +58,7 @@ class Limner:
     sweep: Sweep
     dispatching: Dispatching
     estimates: Estimates
+    courier: Courier
     link_secret: bytes = field(repr=False)
     # Set when the process must end although nobody asked it to (it lost its database's lock).
     must_stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -74,6 +79,10 @@ class Limner:
     @property
     def blobs(self) -> BlobStore:
         return self.worker.blobs
+
+    @property
+    def web(self) -> Web:
+        return self.courier.sender.web
 
     async def is_ready(self) -> bool:
         """Whether requests can be served: started, not stopping, and the database answers."""
@@ -120,12 +129,18 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
         feed = Feed(journal, world.clock)
         journal.subscribe(feed.wake)
         sweep = await _start_sending(settings, world, worker, dispatching, failpoints, stack)
+        courier = _courier(settings, world, journal, failpoints, stack)
 
         def on_news() -> None:
             feed.wake()
             sweep.wake()
 
-        loops = {"sweep": sweep.run(), "feed": feed.run(), "listen": store.listen(on_news)}
+        loops = {
+            "sweep": sweep.run(),
+            "feed": feed.run(),
+            "listen": store.listen(on_news),
+            "courier": courier.run(),
+        }
         vital = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
         for task in vital:
             stack.push_async_callback(_ended, task)
@@ -141,6 +156,7 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
             sweep,
             dispatching,
             estimates,
+            courier,
             link_secret=await _link_secret(settings, world),
             must_stop=must_stop,
             ready=True,
@@ -236,6 +252,29 @@ async def _start_sending(
     queue.start()
     stack.push_async_callback(queue.drain, drain_seconds)
     return sweep
+
+
+def _courier(
+    settings: Settings,
+    world: LocalWorld,
+    journal: Journal,
+    failpoints: Failpoints,
+    stack: AsyncExitStack,
+) -> Courier:
+    resolver = SystemResolver()
+    stack.callback(resolver.close)
+    web = guarded(GuardedWeb(settings.guard, resolve=resolver), "web", failpoints)
+    timeout = timedelta(seconds=settings.times.webhook_seconds)
+    courier = Courier(Sender(journal, world.clock, world.ids, web, timeout), alone=world.alone)
+    journal.subscribe(courier.take)
+
+    async def drain() -> None:
+        await finish_or_cancel(
+            courier.sends, timeout_seconds=settings.times.drain_seconds, clock=world.clock
+        )
+
+    stack.push_async_callback(drain)
+    return courier
 
 
 async def _link_secret(settings: Settings, world: LocalWorld) -> bytes:

@@ -15,6 +15,7 @@ from pipeline.routes import (
     images,
     jobs,
     providers,
+    webhooks,
     worker,
 )
 from pipeline.routes.hosts import KnownHosts
@@ -49,6 +50,7 @@ def create_api() -> FastAPI:
         blogs,
         providers,
         dispatch,
+        webhooks,
         worker,
         health,
         home,
