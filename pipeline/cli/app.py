@@ -1,10 +1,12 @@
 """The commands and their options. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipeline.cli.options import AsJson, Home, Server
+from pipeline.cli.webhook_commands import webhooks
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed (with --wait also: the job failed or was cancelled);"
@@ -29,29 +31,15 @@ batches = typer.Typer(
 app.add_typer(batches, name="batches")
 blogs = typer.Typer(help="Look at the pictures of a blog post.", no_args_is_help=True)
 app.add_typer(blogs, name="blogs")
+app.add_typer(webhooks, name="webhooks")
 
 providers = typer.Typer(help="Who paints, how each does; say that one is mended.")
 app.add_typer(providers, name="providers")
 
-Home = Annotated[
-    Path | None, typer.Option("--home", help="Folder of the database and pictures [./.limner].")
-]
 Host = Annotated[
     str | None, typer.Option("--host", help="Loopback address to listen on [127.0.0.1].")
 ]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on [8080]; 0 = any.")]
-Server = Annotated[
-    str | None,
-    typer.Option(
-        "--server",
-        envvar="LIMNER_SERVER",
-        show_envvar=False,
-        metavar="URL",
-        help="The server to speak to, and no other [http://127.0.0.1:8080; LIMNER_SERVER]."
-        " Where it is not named and none runs, the command takes the database itself.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a job.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a batch.")]
 BlogId = Annotated[str, typer.Argument(metavar="BLOG", help="The blog_id of the requests.")]
