@@ -96,10 +96,13 @@ class Limner:
 
 
 @asynccontextmanager
-async def running(settings: Settings, processes: Processes | None = None) -> AsyncIterator[Limner]:
+async def running(
+    settings: Settings, processes: Processes | None = None, *, sends_webhooks: bool = True
+) -> AsyncIterator[Limner]:
     """Start everything in the order of dependence; on the way out stop it in reverse.
 
-    *processes* are the worker processes to use instead of own ones.
+    *processes* are the worker processes to use instead of own ones. Where it does not send
+    webhooks, the next process does.
     """
     failpoints = Failpoints(settings.failpoints) if settings.failpoints else NO_FAILPOINTS
     must_stop = asyncio.Event()
@@ -139,8 +142,9 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
             "sweep": sweep.run(),
             "feed": feed.run(),
             "listen": store.listen(on_news),
-            "courier": courier.run(),
         }
+        if sends_webhooks:
+            loops["courier"] = courier.run()
         vital = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
         for task in vital:
             stack.push_async_callback(_ended, task)

@@ -104,3 +104,12 @@ def test_without_a_server_a_webhook_is_registered_and_tried_all_the_same(
     tried = run("test", told["webhook_id"])
     assert tried.returncode == 0, tried.stderr
     Webhook(told["secret"]).verify(receiver.received[0].body, receiver.received[0].headers)
+    receiver.script = [Answer.BROKEN]
+    assert run("test", told["webhook_id"]).returncode == 1
+    again = run("redeliver", told["webhook_id"], "--failed")
+    assert (again.returncode, "the next `limner serve` sends it" in again.stderr) == (0, True)
+    (waiting,) = json.loads(
+        run("deliveries", told["webhook_id"], "--state", "pending", "--json").stdout
+    )["deliveries"]
+    assert waiting["attempts"] == 1
+    assert len(receiver.ids) == 2
