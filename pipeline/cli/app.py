@@ -1,11 +1,12 @@
 """The commands and their options. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
 
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipeline.roles import Role
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed (with --wait also: the job failed or was cancelled);"
@@ -32,16 +33,12 @@ blogs = typer.Typer(help="Look at the pictures of a blog post.", no_args_is_help
 app.add_typer(blogs, name="blogs")
 
 
-class Role(StrEnum):
-    SERVICE = "service"
-    SUBSCRIBER = "subscriber"
-
-
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of the database and pictures [./.limner].")
 ]
 Host = Annotated[
-    str | None, typer.Option("--host", help="Loopback address to listen on [127.0.0.1].")
+    str | None,
+    typer.Option("--host", help="Address to listen on [127.0.0.1]; others need LIMNER_API_KEY."),
 ]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on [8080]; 0 = any.")]
 Server = Annotated[
@@ -84,24 +81,28 @@ def every(
 @app.command()
 def serve(
     role: Annotated[
-        Role, typer.Option(help="subscriber: pull the events of one subscriber instead.")
-    ] = Role.SERVICE,
+        Role, typer.Option(help="Which part of the service this process is, beside Google Cloud.")
+    ] = Role.ALL,
     name: Annotated[
-        str | None, typer.Option(help="Which subscriber, such as blog-linking.")
+        str | None,
+        typer.Option(
+            help="The subscriber whose events are pulled, such as blog-linking; without it those"
+            " of all are taken as they are pushed."
+        ),
     ] = None,
     host: Host = None,
     port: Port = None,
     home: Home = None,
 ) -> None:
-    """Run the service: API, queue, bus, subscribers and sweep in one process."""
-    if (name is None) is (role is Role.SUBSCRIBER):
-        raise typer.BadParameter("--name goes with --role subscriber, and only with it")
+    """Run the service: API, worker, subscribers and sweep in one process, or one of them."""
+    if name is not None and role is not Role.SUBSCRIBER:
+        raise typer.BadParameter("--name goes with --role subscriber only")
     if name is not None:
         subscriber(name, host=host, port=port, home=home)
     from pipeline.cli.serve import run_service
     from pipeline.cli.start import started
 
-    started(run_service, host=host, port=port, home=home)
+    started(partial(run_service, role=role), host=host, port=port, home=home)
 
 
 @app.command()
@@ -111,7 +112,7 @@ def subscriber(
     port: Port = None,
     home: Home = None,
 ) -> None:
-    """Pull the events of one subscriber from Pub/Sub and apply them: `serve --role subscriber`."""
+    """Pull the events of one subscriber from Pub/Sub: `serve --role subscriber --name NAME`."""
     from pipeline.cli.serve import run_subscriber
     from pipeline.cli.start import started
 
