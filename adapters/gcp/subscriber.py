@@ -90,18 +90,20 @@ class PullSubscriber:
         failures = 0
         while True:
             try:
-                async for response in await self._client.streaming_pull(
+                # Its type does not say that it is a call, which can be cancelled.
+                stream: Any = await self._client.streaming_pull(
                     requests=self._requests(),
                     metadata=[("x-goog-request-params", f"subscription={self._path}")],
                     retry=None,
                     timeout=None,
-                ):
-                    failures = 0
-                    for message in response.received_messages:
-                        self._leased.add(message.ack_id)
-                    for message in response.received_messages:
-                        await self._slots.acquire()
-                        self._spawn(self._handle(message))
+                )
+                try:
+                    async for response in stream:
+                        failures = 0
+                        await self._begin(response.received_messages)
+                finally:
+                    # An open stream would be given messages that nobody reads.
+                    stream.cancel()
             except TROUBLE as exc:
                 failures += 1
                 # A stream is ended by the other side every half hour or so.
@@ -110,6 +112,13 @@ class PullSubscriber:
             else:
                 failures += 1
             await self._patience.wait(failures)
+
+    async def _begin(self, messages: Sequence[ReceivedMessage]) -> None:
+        """Start to handle *messages*, each as soon as there is a place for it."""
+        self._leased.update(message.ack_id for message in messages)
+        for message in messages:
+            await self._slots.acquire()
+            self._spawn(self._handle(message))
 
     async def _requests(self) -> AsyncIterator[StreamingPullRequest]:
         """What opens the stream; then silence, until the stream ends and this with it."""

@@ -252,6 +252,24 @@ class TestPull:
         await clock.advance(60)
         assert linker.handled == [1, 2]
 
+    async def test_drain_gives_back_what_came_and_was_not_begun(
+        self, linker: Linker, clock: FakeClock
+    ) -> None:
+        linker.seconds = 5
+        bus = self.bus(linker, concurrency_per_subscriber=2)
+        bus.service.floods = True
+        (pull,) = bus.pulls
+        await bus.publish([event(number) for number in range(1, 4)])
+        await clock.settle()
+        (subscription,) = bus.service.subscriptions.values()
+        assert (linker.busy, len(subscription.leases)) == (2, 3)
+        draining = asyncio.create_task(pull.drain(timeout_seconds=30))
+        await clock.advance(5)
+        await draining
+        assert subscription.leases == {}
+        await clock.advance(1)  # the retry policy's wait
+        assert (linker.handled, len(subscription.backlog)) == ([1, 2], 1)
+
     async def test_drain_gives_back_what_outlasts_it(
         self, linker: Linker, clock: FakeClock
     ) -> None:

@@ -81,10 +81,14 @@ async def _nowhere(subscription: Subscription, envelope: dict[str, Any]) -> int:
 
 
 class PubSub:
-    """`trouble` may raise `Refused` before each call; `acknowledged` are ids of messages."""
+    """`trouble` may raise `Refused` before each call; `acknowledged` are ids of messages.
+
+    With `floods` a stream is given more than it asked for, as the service's limits are no promise.
+    """
 
     def __init__(self, clock: Clock, push: Push = _nowhere) -> None:
         self.trouble: Callable[[Any], None] = lambda _: None
+        self.floods = False
         self.topics: set[str] = set()
         self.subscriptions: dict[str, _Subscription] = {}
         self.published: list[PubsubMessage] = []
@@ -211,7 +215,7 @@ class PubSub:
                 self._spawn(self._pushing(found, *found.backlog.popleft()))
             return
         for stream in found.streams:
-            while found.backlog and stream.has_room:
+            while found.backlog and (self.floods or stream.has_room):
                 message, deliveries = found.backlog.popleft()
                 self._lease(found, stream, message, deliveries + 1)
 

@@ -3,7 +3,9 @@
 In place nothing leaves the event loop, so a test whose time is a fake clock's stays deterministic.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,12 +155,21 @@ class _Unary(_Call, grpc.aio.UnaryUnaryCall):
 
 @_as_it_is
 class _Stream(_Call, grpc.aio.StreamStreamCall):
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        try:
-            async for response in self._method.call(self._requests()):
-                yield self._answer(response)
-        except Refused as exc:
-            raise _error(exc) from exc
+    def __aiter__(self) -> AsyncIterator[Any]:
+        self._responses = self._run()
+        return self._responses
+
+    def cancel(self) -> bool:
+        self._closing = asyncio.ensure_future(self._responses.aclose())
+        return True
+
+    async def _run(self) -> AsyncGenerator[Any]:
+        async with aclosing(self._method.call(self._requests())) as responses:
+            try:
+                async for response in responses:
+                    yield self._answer(response)
+            except Refused as exc:
+                raise _error(exc) from exc
 
     async def _requests(self) -> AsyncIterator[Any]:
         async for request in self._request:
