@@ -84,8 +84,8 @@ def create_app(limner: Limner) -> FastAPI:
         app.add_middleware(
             KnownCallers,
             key=key.get_secret_value() if key is not None else None,
-            worker=limner.world.worker_caller,
-            push=limner.world.push_caller,
+            worker=limner.world.worker_caller if Part.TASKS in limner.parts else None,
+            push=limner.world.push_caller if Part.PUSHES in limner.parts else None,
             signed=lambda path, query: may_see_picture(
                 path, query, limner.link_secret, limner.journal.now()
             ),
