@@ -435,6 +435,16 @@ def test_every_workload_of_google_cloud_has_an_identity_and_a_way_to_the_databas
         assert placeholder not in leftover
 
 
+def test_servers_alone_are_applied_after_the_migration(production: Manifests) -> None:
+    """`kubectl apply -l apply!=after-migration` takes all that the migration needs."""
+    later = {
+        (one["kind"], one["metadata"]["name"])
+        for one in production.documents
+        if one["metadata"].get("labels", {}).get("apply") == "after-migration"
+    }
+    assert later == {("Deployment", one.name) for one in production.servers}
+
+
 def test_the_migration_ends_and_may_be_applied_again(production: Manifests) -> None:
     migrate = production.workload("migrate")
     assert migrate.kind == "Job"
