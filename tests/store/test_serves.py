@@ -77,27 +77,29 @@ def make(connection: sa.Connection, revision: str) -> None:
 
 def write(connection: sa.Connection, written: Sequence[Writes], known: Columns) -> None:
     """Write as a program does that knows these columns alone."""
-
-    def values(row: object, names: sa.Table) -> dict[str, object]:
-        return {
-            column.name: getattr(row, column.name)
-            for column in names.columns
-            if column.name in known[names.name]
-            and not column.info.get("given_by_database")
-            and hasattr(row, column.name)
-        }
-
     for one in written:
-        for kind, changes in (("insert", one.inserts), ("update", one.updates)):
-            for key, row in changes:
+        for change, rows in ((sa.insert, one.inserts), (sa.update, one.updates)):
+            for key, row in rows:
                 table: sa.Table = TABLES[key.row].__table__  # type: ignore[attr-defined]  # SQLModel's
                 if table.name not in known:
                     continue
-                if kind == "insert":
-                    connection.execute(sa.insert(table).values(values(row, table)))
-                else:
-                    same = [c == v for c, v in zip(table.primary_key, key.key, strict=True)]
-                    connection.execute(sa.update(table).where(*same).values(values(row, table)))
+                # Without the defaults that the program of today would add.
+                bare = sa.table(
+                    table.name,
+                    *(
+                        sa.column(column.name, column.type)
+                        for column in table.columns
+                        if column.name in known[table.name]
+                        and not column.info.get("given_by_database")
+                        and hasattr(row, column.name)
+                    ),
+                )
+                statement = change(bare)
+                if isinstance(statement, sa.Update):
+                    keys = zip(table.primary_key, key.key, strict=True)
+                    statement = statement.where(*(bare.c[c.name] == v for c, v in keys))
+                values = {column.name: getattr(row, column.name) for column in bare.columns}
+                connection.execute(statement.values(values))
 
 
 @pytest.mark.parametrize("before", BEFORE)
