@@ -93,11 +93,15 @@ class ProviderError(AdapterError):
 
 
 class ProviderBusy(ProviderError):
-    """Nothing was charged; try again after *retry_after*."""
+    """Nothing was charged; try again after *retry_after*.
 
-    def __init__(self, detail: str, retry_after: timedelta) -> None:
+    *of_key*: every request with this key has to wait, not only this one.
+    """
+
+    def __init__(self, detail: str, retry_after: timedelta, *, of_key: bool = False) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+        self.of_key = of_key
 
 
 class ProviderUnusable(ProviderBusy):
@@ -107,7 +111,7 @@ class ProviderUnusable(ProviderBusy):
     """
 
     def __init__(self, reason: str, detail: str, retry_after: timedelta) -> None:
-        super().__init__(detail, retry_after)
+        super().__init__(detail, retry_after, of_key=True)
         self.reason = reason
 
 

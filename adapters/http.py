@@ -152,7 +152,8 @@ class ChargingService:
         told = told.replace(self._secret, "***") if self._secret else told
         detail = f"{self._name} answered {status}: {told[:MOST_DETAIL_CHARACTERS]}"
         if meaning.error is ProviderBusy:
-            return ProviderBusy(detail, retry_after(response.headers) or RATE_LIMITED_FOR)
+            wait = retry_after(response.headers) or RATE_LIMITED_FOR
+            return ProviderBusy(detail, wait, of_key=True)
         if meaning.error is ProviderUnusable:
             return ProviderUnusable(meaning.code, detail, UNUSABLE_FOR)
         if meaning.error is ProviderRefused:

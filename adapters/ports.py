@@ -235,6 +235,18 @@ class Painting:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """How often a provider may be asked with one API key, by all processes together.
+
+    *fingerprint* tells keys apart and gives none of them away.
+    """
+
+    fingerprint: str
+    requests: int
+    window: timedelta
+
+
 class ImageProvider(Protocol):
     @property
     def name(self) -> str: ...
@@ -256,6 +268,10 @@ class ImageProvider(Protocol):
 
     @property
     def price_book(self) -> PriceBook: ...
+
+    @property
+    def limits(self) -> KeyLimits | None:
+        """None where it may be asked at any time: such a provider has no rate and no circuit."""
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         """The model that paints this quality in this way."""

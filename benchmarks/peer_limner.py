@@ -121,6 +121,7 @@ class YardProvider:
 
     aspect_ratios = tuple(AspectRatio)
     price_book = PriceBook("yard", (PriceEntry(Price(Decimal("0.01"))),))
+    limits = None
 
     def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
         return "fake-xl"

@@ -11,11 +11,18 @@ from typing import Any
 from adapters.ports import Ids
 from pipeline.errors import InvalidBatch, PipelineError
 from pipeline.estimates import seconds_until
-from pipeline.final import WANTED, resolved_strategy
+from pipeline.fallback import WANTED
+from pipeline.final import resolved_strategy
 from pipeline.idempotency import earlier_reply, first_reply, kept_key, kept_reply
 from pipeline.journal import Journal
 from pipeline.move import job_event
-from pipeline.new_job import blog_keys, chosen_provider, new_job, take_places
+from pipeline.new_job import (
+    blog_keys,
+    chosen_fallback,
+    chosen_provider,
+    new_job,
+    take_places,
+)
 from pipeline.providers import Providers
 from pipeline.tally import OPEN, batch_event
 from schemas.events import EventType
@@ -50,6 +57,7 @@ class _Image:
     request: ImageGenerationRequest
     provider: str
     warnings: Sequence[str]
+    fallback: Sequence[str]
     final: Mapping[str, Any] | None
 
 
@@ -97,6 +105,7 @@ async def submit_batch(
             seed=image.request.seed or ids.seed(),
             provider=image.provider,
             warnings=image.warnings,
+            fallback=image.fallback,
             batch_id=batch_id,
             **({WANTED: image.final} if image.final is not None else {}),
         )
@@ -214,6 +223,7 @@ def _image(
     image: ImageGenerationRequest, batch: BatchImageGenerationRequest, providers: Providers
 ) -> _Image:
     provider, warnings = chosen_provider(image, providers)
+    fallback = chosen_fallback(image, provider, providers)
     own = image.quality if "quality" in image.model_fields_set else batch.final_quality
     places = {
         "blog_id": image.blog_id or batch.blog_id,
@@ -221,13 +231,13 @@ def _image(
     }
     if batch.workflow is Workflow.FINAL_ONLY:
         asked = image.model_copy(update=places | {"quality": own})
-        return _Image(asked, provider.name, warnings, None)
+        return _Image(asked, provider.name, warnings, fallback, None)
     final = {
         "quality": (batch.final_quality if own is Quality.DRAFT else own).value,
         "strategy": resolved_strategy(image.strategy or batch.strategy, provider).value,
     }
     asked = image.model_copy(update=places | {"quality": Quality.DRAFT})
-    return _Image(asked, provider.name, warnings, final)
+    return _Image(asked, provider.name, warnings, fallback, final)
 
 
 def _said_once(warnings: Any) -> list[str]:

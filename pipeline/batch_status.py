@@ -12,10 +12,17 @@ from pipeline.errors import NoSuchBatch
 from pipeline.estimates import Estimates
 from pipeline.final import final_price, final_quality, strategy_of
 from pipeline.journal import Journal
+from pipeline.key_words import waits
 from pipeline.ledger import Spending, spending
 from pipeline.providers import Providers
 from pipeline.status import status_reply
-from schemas.replies import BatchImage, BatchStatus, BatchStatusResponse, ImageJobStatusResponse
+from schemas.replies import (
+    BatchImage,
+    BatchStatus,
+    BatchStatusResponse,
+    ImageJobStatusResponse,
+    WaitingResponse,
+)
 from schemas.requests import Approval, Quality
 from schemas.tables import BatchRow, ImageRow, JobRow, PromotionRow
 from states.table import OPEN, State
@@ -50,7 +57,8 @@ async def batch_status(
     promised = undecided if batch.awaits_promotion else []
     owed = [job for job in jobs if job.state in OPEN]
     states = Counter(job.state for job in jobs)
-    replies = _replies(jobs, images, latest, now, base_url, estimates)
+    waiting = await waits(jobs, journal, providers)
+    replies = _replies(jobs, images, latest, waiting, now, base_url, estimates)
     spent = spending((call.state, call.amount) for call in calls)
     return BatchStatusResponse(
         batch_id=batch.id,
@@ -95,6 +103,7 @@ def _replies(
     jobs: Sequence[JobRow],
     images: Sequence[ImageRow],
     decided: Mapping[UUID, PromotionRow],
+    waiting: Mapping[UUID, WaitingResponse],
     now: datetime,
     base_url: BaseUrl,
     estimates: Estimates,
@@ -107,6 +116,7 @@ def _replies(
             base_url=base_url,
             estimates=estimates,
             decision=decided[job.id].decision if job.id in decided else None,
+            waiting=waiting.get(job.id),
         )
         for job in jobs
     }

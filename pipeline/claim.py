@@ -13,12 +13,20 @@ import structlog
 from adapters.errors import BlobStoreUnavailable, NoSuchObject
 from adapters.ports import MADE_OF_SOURCE
 from adapters.store import reads
+from pipeline.fallback import hand_over, is_busy_for_long, next_painter
 from pipeline.final import strategy_of
-from pipeline.move import exceed_deadline, fail_job, job_key, move_job
+from pipeline.gate import GateUnnamed, Held, Passed, look_at, pass_gate, store
+from pipeline.move import (
+    exceed_deadline,
+    fail_job,
+    first_wake,
+    job_key,
+    move_job,
+)
 from pipeline.tally import record_moves
 from pipeline.worker import Worker
-from schemas.step import Look, Lost, Step, Writes
-from schemas.tables import CallState, JobRow, ProviderCallRow
+from schemas.step import Look, Lost, RowKey, Step, Writes
+from schemas.tables import CallState, JobRow, ProviderCallRow, Waiting
 from schemas.tasks import ImageTask
 from states.table import State, Trigger
 
@@ -28,6 +36,8 @@ log = structlog.get_logger(__name__)
 MAX_PICTURE_BYTES = 32 * 1024 * 1024
 # A queue goes by its own clock; a task that comes this much too early is taken all the same.
 CLOCK_TOLERANCE = timedelta(seconds=2)
+# Of a place in a provider's line; it starts as if at its time.
+LINE_TOLERANCE = timedelta(milliseconds=50)
 # A provider that this process does not know may be known to one of another release.
 PROVIDER_GRACE = timedelta(minutes=10)
 
@@ -39,6 +49,8 @@ class Claim:
     job: JobRow
     token: str
     source: bytes | None = None
+    # The gate whose circuit the job's answer closes or opens.
+    probed: RowKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,7 @@ class Wanted:
 
     tenant: str
     image_id: UUID
+    gate: tuple[RowKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +80,9 @@ async def claim(task: ImageTask, worker: Worker) -> Claim:
     is written, it is loaded, and the job is claimed again.
     """
     await _check_room(worker)
-    answer = await _record(task, worker)
+    answer = await _record(task, worker, worker.providers.likely_gate)
     if isinstance(answer, Wanted):
-        answer = await _record(task, worker, await _load(answer, worker))
+        answer = await _record(task, worker, answer.gate, await _load(answer, worker))
     assert isinstance(answer, Claim)
     return answer
 
@@ -95,7 +108,10 @@ async def _load(wanted: Wanted, worker: Worker) -> Source:
         return Source(None)
 
 
-async def _record(task: ImageTask, worker: Worker, source: Source | None = None) -> Claim | Wanted:
+async def _record(
+    task: ImageTask, worker: Worker, gate: tuple[RowKey, ...], source: Source | None = None
+) -> Claim | Wanted:
+    """Record the step; a job whose provider has another gate than *gate* names it the next time."""
     now = worker.journal.now()
     claiming = _Claiming(
         task=task,
@@ -106,8 +122,11 @@ async def _record(task: ImageTask, worker: Worker, source: Source | None = None)
         token=worker.ids.token(),
         event_id=worker.ids.new(),
     )
-    step = Step("start", claiming.decide, (job_key(task.job_id),))
-    answer = await record_moves(worker.journal, step)
+    try:
+        step = Step("start", claiming.decide, (job_key(task.job_id),), gate)
+        answer = await record_moves(worker.journal, step)
+    except GateUnnamed as exc:
+        return await _record(task, worker, (exc.key,), source)
     if isinstance(answer, NotNow):
         raise answer
     return answer
@@ -137,10 +156,11 @@ class _Claiming:
             if self.worker.is_paused():
                 # Unsent, and sent again by whoever resumes.
                 return self._put_back(job, writes, "dispatch is paused")
-            if job.not_before is not None and job.not_before > self.now + CLOCK_TOLERANCE:
+            early = LINE_TOLERANCE if _in_line(job) else CLOCK_TOLERANCE
+            if job.not_before is not None and job.not_before > self.now + early:
                 # The queue was early by its clock: another task, for the right time.
                 return self._put_back(job, writes, f"not before {job.not_before.isoformat()}")
-            return self._start(job, writes)
+            return self._start(job, look, writes)
         if job.state is State.PROCESSING_RESULT:
             if job.lease_until is not None and job.lease_until > self.now:
                 raise NotNow("another worker is at it")
@@ -165,6 +185,8 @@ class _Claiming:
     def _without_provider(self, job: JobRow, writes: Writes) -> NotNow:
         if self.now - job.queued_at < PROVIDER_GRACE:  # perhaps a process of another release has it
             return NotNow(f"provider {job.provider} is not configured in this process")
+        if (handed := self._hand_over(job, writes, "not configured")) is not None:
+            return handed
         message = (
             f"The provider {job.provider} is not configured. Nothing was charged. Configure it and"
             " retry the job."
@@ -182,15 +204,65 @@ class _Claiming:
         fail_job(writes, job, "source_gone", message, at=self.now, event_id=self.event_id)
         return NotNow("the picture that it is made of is gone; the job failed")
 
-    def _start(self, job: JobRow, writes: Writes) -> Claim | Wanted | NotNow:
+    def _pass_gate(self, job: JobRow, look: Look) -> Passed | Held | None:
+        """What the gate of the job's provider says; None where it has none."""
+        gate = self.worker.providers.gate(job.provider)
+        if gate is None:
+            return None
+        in_line = _in_line(job)
+        return pass_gate(
+            look_at(gate, look),
+            gate.limits,
+            now=max(self.now, job.not_before) if in_line and job.not_before else self.now,
+            job_id=job.id,
+            in_line=in_line,
+            lease_until=self.lease_until,
+        )
+
+    def _hold(self, job: JobRow, held: Held, look: Look, writes: Writes) -> NotNow:
+        """Put the job off: no attempt is used. A key that is of no use is another one's turn."""
+        if held.why is Waiting.UNUSABLE or (
+            held.why is Waiting.PAUSED and is_busy_for_long(job, self.worker.providers, self.now)
+        ):
+            why = held.row.reason or "busy"
+            if (handed := self._hand_over(job, writes, why)) is not None:
+                return handed
+        store(held.row, look, writes)
+        rated = held.why is Waiting.RATE_LIMIT
+        held_back = job.changed(
+            dispatch=job.dispatch + 1,
+            dispatched_to=None,
+            not_before=held.until,
+            wake_at=first_wake(self.now, held.until, job.deadline_at),
+            waiting=held.why.value,
+            busy_since=job.busy_since if rated else job.busy_since or self.now,
+        )
+        writes.update(held_back, job.id)
+        return NotNow(f"{held.why.value}; not before {held.until.isoformat()}")
+
+    def _hand_over(self, job: JobRow, writes: Writes, why: str) -> NotNow | None:
+        """Let the next provider of the job's list have it; None where there is none."""
+        painter = next_painter(job, self.worker.providers)
+        if painter is None:
+            return None
+        reason = hand_over(job, painter, why, writes, at=self.now, event_id=self.event_id)
+        return NotNow(reason)
+
+    def _start(self, job: JobRow, look: Look, writes: Writes) -> Claim | Wanted | NotNow:
         provider = self.worker.providers.by_name.get(job.provider)
         if provider is None:
             return self._without_provider(job, writes)
-        wanted = _wanted(job)
+        passed = self._pass_gate(job, look)
+        if isinstance(passed, Held):
+            return self._hold(job, passed, look, writes)
+        gate = self.worker.providers.gate(job.provider)
+        wanted = _wanted(job, (gate.key,) if gate is not None else ())
         if wanted is not None and self.source is None:
             return wanted
         if self.source is not None and self.source.data is None:
             return self._without_source(job, writes)
+        if passed is not None:
+            store(passed.row, look, writes)
         started = move_job(
             writes,
             job,
@@ -218,11 +290,21 @@ class _Claiming:
             job.id,
             job.attempt,
         )
-        return Claim(started, self.token, self.source.data if self.source is not None else None)
+        return Claim(
+            started,
+            self.token,
+            self.source.data if self.source is not None else None,
+            gate.key if gate is not None and passed is not None and passed.probe else None,
+        )
 
 
-def _wanted(job: JobRow) -> Wanted | None:
+def _in_line(job: JobRow) -> bool:
+    """Whether the job has a place in the line before its provider's gate."""
+    return job.waiting is not None and job.waiting != Waiting.BUSY
+
+
+def _wanted(job: JobRow, gate: tuple[RowKey, ...]) -> Wanted | None:
     """The picture that the provider must be given."""
     if strategy_of(job) not in MADE_OF_SOURCE:
         return None
-    return Wanted(job.tenant, UUID(job.request["source_image_id"]))
+    return Wanted(job.tenant, UUID(job.request["source_image_id"]), gate)

@@ -149,10 +149,21 @@ class IdempotencyKeyReused(PipelineError):
 class UnknownProvider(PipelineError):
     status, code, title = 422, "unknown_provider", "The provider is not known here"
 
-    def __init__(self, provider: str, known: list[str]) -> None:
+    def __init__(self, provider: str, known: list[str], field: str = "provider") -> None:
         super().__init__(
             f"There is no provider {provider!r}. Known: {', '.join(known)}. Nothing was stored.",
-            field="provider",
+            field=field,
+            known=known,
+        )
+
+
+class NoSuchProvider(PipelineError):
+    status, code, title = 404, "no_such_provider", "There is no such provider"
+
+    def __init__(self, provider: str, known: list[str]) -> None:
+        super().__init__(
+            f"No provider {provider!r} is configured here. Configured: {', '.join(known)}. Nothing"
+            " was changed.",
             known=known,
         )
 

@@ -12,7 +12,8 @@ from uuid import UUID
 
 from adapters.ports import ImageProvider
 from pipeline.errors import DraftNotUsable, UnknownStrategy
-from pipeline.new_job import chosen_provider, new_job
+from pipeline.fallback import LIST, WANTED, asked_of
+from pipeline.new_job import chosen_fallback, chosen_provider, new_job
 from pipeline.providers import Providers
 from schemas.requests import ImageGenerationRequest, Quality, Strategy
 from schemas.tables import JobRow
@@ -28,8 +29,6 @@ INHERITED = (
     "alt_text",
     "caption",
 )
-# In a draft's request: what its batch wants of the final.
-WANTED = "final"
 DEFAULT_QUALITY = Quality.HIGH
 
 
@@ -57,14 +56,19 @@ def asked_final(
     if request.provider is None:  # the draft's painter, whatever the default is by now
         request = request.model_copy(update={"provider": draft.provider})
     provider, warnings = chosen_provider(request, providers)
+    if request.fallback is not None or provider.name != draft.provider:
+        fallback = chosen_fallback(request, provider, providers)
+    else:
+        fallback = _fallback(draft)
     strategy = resolved_strategy(request.strategy or _wanted(draft, "strategy"), provider)
-    return _final(draft, request, provider.name, strategy, warnings, job_id, now)
+    return _final(draft, request, provider.name, fallback, strategy, warnings, job_id, now)
 
 
 def owed_final(draft: JobRow, *, job_id: UUID, now: datetime) -> JobRow:
     """The final that the draft's batch asked for when it was accepted."""
     request = _request(draft, {})
-    return _final(draft, request, draft.provider, _wanted(draft, "strategy"), [], job_id, now)
+    strategy, fallback = _wanted(draft, "strategy"), _fallback(draft)
+    return _final(draft, request, draft.provider, fallback, strategy, [], job_id, now)
 
 
 def resolved_strategy(wanted: str | None, provider: ImageProvider) -> Strategy:
@@ -78,7 +82,7 @@ def resolved_strategy(wanted: str | None, provider: ImageProvider) -> Strategy:
 
 def strategy_of(job: JobRow) -> Strategy:
     """How the job's picture is made; a picture without a draft is painted anew."""
-    return Strategy(job.request.get("strategy", Strategy.REGENERATE))
+    return Strategy(asked_of(job).get("strategy", Strategy.REGENERATE))
 
 
 def final_price(draft: JobRow, provider: ImageProvider) -> Decimal | None:
@@ -93,11 +97,17 @@ def final_quality(draft: JobRow) -> Quality:
 
 
 def _wanted(draft: JobRow, name: str) -> Any:
-    return draft.request.get(WANTED, {}).get(name)
+    return asked_of(draft).get(WANTED, {}).get(name)
+
+
+def _fallback(draft: JobRow) -> list[str]:
+    """Who may paint the draft's final instead of its own painter."""
+    return [name for name in draft.request.get(LIST, ()) if name != draft.provider]
 
 
 def _request(draft: JobRow, asked: Mapping[str, Any]) -> ImageGenerationRequest:
-    own = {name: draft.request[name] for name in INHERITED if name in draft.request}
+    asked_before = asked_of(draft)
+    own = {name: asked_before[name] for name in INHERITED if name in asked_before}
     places = {
         "blog_id": draft.blog_id,
         "blog_job_id": draft.blog_job_id,
@@ -113,6 +123,7 @@ def _final(
     draft: JobRow,
     request: ImageGenerationRequest,
     provider: str,
+    fallback: list[str],
     strategy: str | None,
     warnings: list[str],
     job_id: UUID,
@@ -127,6 +138,7 @@ def _final(
         seed=draft.request["seed"],
         provider=provider,
         warnings=warnings,
+        fallback=fallback,
         batch_id=draft.batch_id,
         strategy=strategy or Strategy.REGENERATE.value,
         source_image_id=draft.result["image_ids"][0],

@@ -16,6 +16,7 @@ from adapters.errors import BadPicture
 from adapters.ports import BlobStore, Ids, Pictures, TakenPicture
 from pipeline.fidelity import compare_with_draft
 from pipeline.journal import Journal
+from pipeline.key_news import close_probed
 from pipeline.move import JobMoved, fail_job, job_key, move_job, patience
 from pipeline.staging import EXTENSIONS, Manifest, load_manifest, manifest_key
 from pipeline.tally import batch_keys, record_moves
@@ -35,12 +36,14 @@ async def receive(
     ids: Ids,
     lease_token: str | None,
     by_person: bool = False,
+    probed: RowKey | None = None,
 ) -> JobRow:
     """Commit that the result of an attempt is staged; return the job in processing_result.
 
     With *lease_token* the caller goes on with the job itself; without, it is sent to a worker.
     A job that went another way keeps its state: the result is booked as surplus and `JobMoved`
-    raised. Only a person (*by_person*) brings a result into a cancelled job.
+    raised. Only a person (*by_person*) brings a result into a cancelled job. *probed* is the gate
+    whose key the result shows to be good.
     """
     event_id, now = ids.new(), journal.now()
     call_key = RowKey(ProviderCallRow, (job_id, manifest.attempt))
@@ -49,6 +52,8 @@ async def receive(
         job = look.get(JobRow, job_id)
         if job is None:
             raise JobMoved(None, "the job is gone")
+        if probed is not None:
+            close_probed(look, writes, probed, job_id, now)
         trigger = _way_in(job, manifest, by_person=by_person)
         call = look.get(ProviderCallRow, *call_key.key)
         taken_after_all = call is not None and call.surplus and trigger is not None
@@ -82,7 +87,9 @@ async def receive(
             }
         return move_job(writes, job, trigger, at=now, event_id=event_id, **changes)
 
-    answer = await record_moves(journal, Step("receive", decide, (job_key(job_id), call_key)))
+    shared = (probed,) if probed is not None else ()
+    step = Step("receive", decide, (job_key(job_id), call_key), shared)
+    answer = await record_moves(journal, step)
     if isinstance(answer, JobMoved):
         raise answer
     return answer

@@ -28,7 +28,9 @@ from adapters.ports import (
 )
 from pipeline import finish
 from pipeline.claim import Claim, NotNow, claim
+from pipeline.fallback import asked_of
 from pipeline.final import strategy_of
+from pipeline.gate import is_late
 from pipeline.move import JobMoved
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import Manifest, Staged, stage
@@ -108,12 +110,18 @@ async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | 
         settlement = Settlement.busy("the lease was too short when it came", worker.journal.now())
         await _within(deadline, worker, lambda: settle_call(job, settlement, worker))
         return None
+    limits = provider.limits
+    assert job.started_at is not None
+    if limits is not None and is_late(limits, job.started_at, worker.journal.now()):
+        settlement = Settlement.busy("its turn by the rate had passed", worker.journal.now())
+        await _within(deadline, worker, lambda: settle_call(job, settlement, worker))
+        return None
     started = worker.clock.monotonic()
     try:
         async with asyncio.timeout(worker.budgets.provider.total_seconds()):
             painting = await provider.generate(paint_request(job, claimed.source))
     except ProviderBusy as exc:
-        settlement = Settlement.busy(str(exc), worker.journal.now(), exc.retry_after)
+        settlement = Settlement.of_busy(exc, worker.journal.now())
     except ProviderRefused as exc:
         settlement = Settlement.refused(exc.code, str(exc), may_be_charged=exc.may_be_charged)
     except (OutcomeUnknown, TimeoutError) as exc:
@@ -136,6 +144,7 @@ async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | 
                     journal=worker.journal,
                     ids=worker.ids,
                     lease_token=claimed.token,
+                    probed=claimed.probed,
                 ),
             )
             return Received(received, staged.manifest, staged.at_hand)
@@ -161,7 +170,7 @@ async def _within(deadline: float, worker: Worker, commit: Callable[[], Awaitabl
 
 
 def paint_request(job: JobRow, source: bytes | None = None) -> PaintRequest:
-    asked = job.request
+    asked = asked_of(job)
     return PaintRequest(
         job_id=job.id,
         attempt=job.attempt,

@@ -55,5 +55,6 @@ def _reply_of(first: IdempotencyKeyRow, request_hash: str, reply: type[R]) -> R:
 
 
 def _hash(request: BaseModel) -> str:
-    body = pydantic_core.to_json(request.model_dump(mode="json"))
+    # A field that a later release adds must not make another request of the same body.
+    body = pydantic_core.to_json(request.model_dump(mode="json", exclude_defaults=True))
     return hashlib.sha256(body).hexdigest()

@@ -89,7 +89,9 @@ def move_job(
             "error": None,
         }
     if target.counts_as_retry:
-        new["retry_count"] = job.retry_count + 1
+        new |= {"retry_count": job.retry_count + 1, "busy_since": None}
+    if target.source is State.QUEUED:
+        new["waiting"] = None
     if target.target in OPEN:
         new["stage"] = target.target
     if target.source in TERMINAL:

@@ -6,7 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from adapters.ports import ImageProvider
-from pipeline.errors import BlogDeleted, NoPlaceLeft, UnknownStyle
+from pipeline.errors import BlogDeleted, NoPlaceLeft, UnknownProvider, UnknownStyle
+from pipeline.fallback import LIST
 from pipeline.move import first_wake
 from pipeline.providers import Providers
 from schemas.prices import DOCUMENT_MODELS
@@ -16,7 +17,7 @@ from schemas.tables import BlogRow, JobRow
 from states.table import INITIAL
 
 # What is not stored as it was asked for: times become columns, a strategy is resolved first.
-RESOLVED = {"not_before", "deadline_seconds", "strategy"}
+RESOLVED = {"not_before", "deadline_seconds", "strategy", LIST}
 
 
 def chosen_provider(
@@ -29,6 +30,22 @@ def chosen_provider(
     return provider, warnings
 
 
+def chosen_fallback(
+    request: ImageGenerationRequest, provider: ImageProvider, providers: Providers
+) -> list[str]:
+    """Who paints *request*, in order, where *provider* cannot and charged nothing.
+
+    A provider that was named stands alone, unless the request says otherwise.
+    """
+    own: Sequence[str] = providers.fallback if request.provider is None else ()
+    names = request.fallback if request.fallback is not None else own
+    for name in names:
+        if name not in providers.known:
+            raise UnknownProvider(name, providers.known, field="fallback")
+    painters = dict.fromkeys(providers.choose(name)[0].name for name in names)
+    return [name for name in painters if name != provider.name]
+
+
 def new_job(
     request: ImageGenerationRequest,
     *,
@@ -38,6 +55,7 @@ def new_job(
     seed: int,
     provider: str,
     warnings: Sequence[str] = (),
+    fallback: Sequence[str] = (),
     batch_id: UUID | None = None,
     **resolved: Any,
 ) -> JobRow:
@@ -48,6 +66,8 @@ def new_job(
     )
     # The seed is chosen now, so that whoever paints this job again paints the same picture.
     asked |= {"seed": seed, "requested_model": DOCUMENT_MODELS[request.quality], **resolved}
+    if fallback:
+        asked[LIST] = list(fallback)
     return JobRow.of(
         id=job_id,
         tenant=tenant,

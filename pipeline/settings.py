@@ -79,6 +79,10 @@ class Settings(BaseSettings):
     tenant: str = "default"
     connect: ImportString[Callable[..., Any]] = Field(default=LOCAL_CONNECT, validate_default=True)
     default_provider: str = "sketch"
+    # Who paints, in order, where the default provider cannot and charged nothing.
+    provider_fallback: list[str] = []
+    # How long a provider may be busy before another one of the job's list is asked.
+    fallback_after_seconds: float = Field(default=300, ge=0)
     max_batch_images: int = Field(default=20, ge=1, le=100)
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1024)
     times: TimeSettings = TimeSettings()

@@ -8,13 +8,17 @@ from adapters.store import reads
 from pipeline.addresses import BaseUrl
 from pipeline.errors import NoSuchJob
 from pipeline.estimates import Estimates, seconds_until
+from pipeline.fallback import asked_of
 from pipeline.journal import Journal
+from pipeline.key_words import waits
+from pipeline.providers import Providers
 from schemas.replies import (
     ImageJobStatusResponse,
     ImageResponse,
     ImageResultResponse,
     ImageVariantResponse,
     JobListResponse,
+    WaitingResponse,
 )
 from schemas.requests import JobFilters, Quality, Role
 from schemas.tables import Decision, ImageRow, JobRow
@@ -30,7 +34,13 @@ PROGRESS: Mapping[State, float] = {
 
 
 async def job_status(
-    job_id: UUID, *, tenant: str, journal: Journal, base_url: BaseUrl, estimates: Estimates
+    job_id: UUID,
+    *,
+    tenant: str,
+    journal: Journal,
+    providers: Providers,
+    base_url: BaseUrl,
+    estimates: Estimates,
 ) -> ImageJobStatusResponse:
     """The job's reply; raises `NoSuchJob` for an absent job and for another tenant's."""
     job = await journal.read(reads.job, tenant, job_id)
@@ -52,6 +62,7 @@ async def job_status(
         estimates=estimates,
         ahead=ahead,
         decision=decided.get(job_id),
+        waiting=(await waits([job], journal, providers)).get(job_id),
     )
 
 
@@ -67,7 +78,13 @@ async def decisions(
 
 
 async def list_jobs(
-    filters: JobFilters, *, tenant: str, journal: Journal, base_url: BaseUrl, estimates: Estimates
+    filters: JobFilters,
+    *,
+    tenant: str,
+    journal: Journal,
+    providers: Providers,
+    base_url: BaseUrl,
+    estimates: Estimates,
 ) -> JobListResponse:
     """One page of jobs, the newest first. New jobs never shift the pages behind a cursor."""
     jobs = await journal.read(
@@ -85,6 +102,7 @@ async def list_jobs(
     done = [job.id for job in page if job.state is State.COMPLETED]
     images = await journal.read(reads.images_of_jobs, tenant, done) if done else []
     decided = await decisions(page, tenant=tenant, journal=journal)
+    waiting = await waits(page, journal, providers)
     now = journal.now()
     return JobListResponse(
         jobs=[
@@ -95,6 +113,7 @@ async def list_jobs(
                 base_url=base_url,
                 estimates=estimates,
                 decision=decided.get(job.id),
+                waiting=waiting.get(job.id),
             )
             for job in page
         ],
@@ -111,6 +130,7 @@ def status_reply(
     estimates: Estimates,
     ahead: int | None = None,
     decision: Decision | None = None,
+    waiting: WaitingResponse | None = None,
 ) -> ImageJobStatusResponse:
     """*ahead* is how many jobs wait before this one, where it is known."""
     quality = Quality(job.quality)
@@ -132,7 +152,7 @@ def status_reply(
         draft_job_id=job.draft_job_id,
         final_job_id=job.final_job_id,
         batch_id=job.batch_id,
-        strategy=job.request.get("strategy"),
+        strategy=asked_of(job).get("strategy"),
         decision=decision,
         created_at=job.created_at,
         queued_at=job.queued_at,
@@ -143,6 +163,7 @@ def status_reply(
         estimated_time_remaining=_remaining(job, now, wait_seconds + expected_seconds),
         queue_position=ahead + 1 if ahead is not None else None,
         not_before=job.not_before if job.state is State.QUEUED else None,
+        waiting=waiting,
         deadline_at=job.deadline_at,
         result=_result(job, images, base_url),
         error_message=error.get("message"),

@@ -21,7 +21,13 @@ from pipeline.final import asked_final, check_draft
 from pipeline.idempotency import earlier_reply, first_reply, kept_key, kept_reply
 from pipeline.journal import Journal
 from pipeline.move import job_event
-from pipeline.new_job import blog_keys, chosen_provider, new_job, take_places
+from pipeline.new_job import (
+    blog_keys,
+    chosen_fallback,
+    chosen_provider,
+    new_job,
+    take_places,
+)
 from pipeline.promote import Candidate, DecidedMeanwhile, approve, candidate
 from pipeline.providers import Providers
 from schemas.replies import CreateImageJobResponse
@@ -146,6 +152,7 @@ def _new(asked: _Asked) -> JobRow:
         seed=asked.request.seed or asked.ids.seed(),
         provider=provider.name,
         warnings=warnings,
+        fallback=chosen_fallback(asked.request, provider, asked.providers),
     )
 
 

@@ -15,6 +15,7 @@ import structlog
 from adapters.errors import BlobStoreUnavailable, StoreUnavailable, Unavailable
 from adapters.store import reads
 from adapters.store.reads import Sending
+from pipeline.circuits import wake_held
 from pipeline.dispatch import Dispatching
 from pipeline.finish import receive
 from pipeline.journal import JournalClosed
@@ -90,11 +91,17 @@ class Sweep:
         self._news.clear()
 
     async def once(self) -> None:
-        """One round: rescue what is due, settle overdue calls, send what is unsent.
+        """One round: rescue what is due, settle overdue calls, wake the held, send what is unsent.
 
         Each part is done whatever became of the parts before it.
         """
-        for part in (self._rescue_due, self._settle_overdue_calls, self._send_unsent_rows):
+        parts = (
+            self._rescue_due,
+            self._settle_overdue_calls,
+            self._wake_held,
+            self._send_unsent_rows,
+        )
+        for part in parts:
             await self._guarded(part)
 
     async def _guarded(self, part: Callable[[datetime], Awaitable[None]]) -> None:
@@ -129,6 +136,9 @@ class Sweep:
     async def _settle_overdue_calls(self, now: datetime) -> None:
         calls = await self.worker.journal.read(reads.overdue_calls, now, READ_AT_ONCE)
         await self._all(self._settle_overdue(call, now) for call in calls)
+
+    async def _wake_held(self, _: datetime) -> None:
+        await wake_held(self.worker.providers, self.worker.journal)
 
     async def _send_unsent_rows(self, now: datetime) -> None:
         await self.dispatching.refresh()

@@ -218,13 +218,16 @@ async def _providers(
         by_name=by_name,
         default=settings.default_provider,
         stand_ins={STABILITY: painter.name} if world.alone and STABILITY not in by_name else {},
+        fallback=tuple(settings.provider_fallback),
+        fallback_after=timedelta(seconds=settings.fallback_after_seconds),
     )
-    names = {*providers.by_name, *providers.stand_ins}
-    if settings.default_provider not in names:
-        raise Misconfigured(
-            f"default_provider: there is no provider {settings.default_provider!r};"
-            f" known: {', '.join(sorted(names))}"
-        )
+    named = [("default_provider", settings.default_provider)]
+    named += [("provider_fallback", name) for name in settings.provider_fallback]
+    for setting, name in named:
+        if name not in providers.known:
+            raise Misconfigured(
+                f"{setting}: there is no provider {name!r}; known: {', '.join(providers.known)}"
+            )
     return providers
 
 

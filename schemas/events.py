@@ -18,6 +18,7 @@ class StreamKind(StrEnum):
     JOB = "job"
     BATCH = "batch"
     SLOT = "slot"
+    PROVIDER = "provider"
 
 
 class EventType(StrEnum):
@@ -38,6 +39,7 @@ class EventType(StrEnum):
     SLOT_REPLACED = "blog.image.replaced"
     SLOT_UPDATED = "blog.image.updated"
     SLOT_UNLINKED = "blog.image.unlinked"
+    MODEL_RETIRED = "provider.model_retired"
 
 
 class CloudEvent(BaseModel):

@@ -131,6 +131,20 @@ class ImageGenerationJobStatus(BaseModel):
     """When the job came to rest: completed, failed or cancelled."""
 
 
+class WaitingResponse(BaseModel):
+    """Why a queued job is not begun, whoever's turn it is."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    reason: str
+    """`rate_limit`, `provider_paused`, `provider_unusable`, `provider_busy`, or
+    `provider_not_configured`."""
+    detail: str
+    """In words, with what to do."""
+    until: datetime | None
+    """When it is looked at again at the latest; null where a person has to act."""
+
+
 class ImageJobStatusResponse(ImageGenerationJobStatus):
     """The reply of `GET /api/v1/images/jobs/{job_id}`."""
 
@@ -142,6 +156,8 @@ class ImageJobStatusResponse(ImageGenerationJobStatus):
     queue_position: int | None = None
     """1 is next; null for a job that does not wait, or may not begin yet."""
     not_before: datetime | None = None
+    waiting: WaitingResponse | None = None
+    """Null for a job that only waits for its turn."""
     deadline_at: datetime | None = None
     result: ImageResultResponse | None
     error_message: str | None
@@ -404,6 +420,8 @@ class PaintingResponse(BaseModel):
     """Of one picture; null where it is not known."""
     price_credits: Exact | None
     """The same in the provider's credits; null where it has none."""
+    retired: bool
+    """The provider has answered that it no longer has the resolved model."""
 
 
 class ProviderResponse(BaseModel):
@@ -426,10 +444,62 @@ class ProviderResponse(BaseModel):
     models: list[PaintingResponse]
 
 
+class ProviderStatus(StrEnum):
+    OK = "ok"
+    PAUSED = "paused"
+    """It asked to be left alone for a while."""
+    OPEN = "open"
+    """It takes nothing before a person acts; one job at a time tries it."""
+    NOT_CONFIGURED = "not_configured"
+    UNKNOWN = "unknown"
+    """It was never asked with the present key."""
+
+
+class RetiredModel(BaseModel):
+    model: str
+    since: datetime
+
+
+class ProviderHealth(BaseModel):
+    """How a provider does."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    name: str
+    status: ProviderStatus
+    reason: str | None = None
+    """`unauthorized`, `permission_denied`, `out_of_credit`, `retry_after`, or null."""
+    detail: str | None = None
+    """In words, with what to do."""
+    since: datetime | None = None
+    """When it was found unusable."""
+    next_probe_at: datetime | None = None
+    """When a job tries it again; while one does, when another would."""
+    probe_job_id: UUID | None = None
+    """The job that tries it now."""
+    paused_until: datetime | None = None
+    queued_jobs: int = 0
+    waiting_jobs: int = 0
+    """Of the queued ones, how many are put off."""
+    p50_seconds: dict[Quality, float] = {}
+    """Half of the pictures took no longer; only of qualities that were measured often enough."""
+    retired_models: list[RetiredModel] = []
+    key_fingerprint: str | None = None
+    """Tells keys apart, and gives none away; null where none was used yet."""
+
+
+class ProviderHealthResponse(BaseModel):
+    """The reply of `GET /api/v1/images/providers/health`."""
+
+    providers: list[ProviderHealth]
+
+
 class ProviderListResponse(BaseModel):
     """The reply of `GET /api/v1/images/providers`."""
 
     default: str
+    fallback: list[str]
+    """Who paints, in order, where the default provider cannot and charged nothing."""
     providers: list[ProviderResponse]
 
 

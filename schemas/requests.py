@@ -123,6 +123,10 @@ class ImageGenerationRequest(BaseModel):
     """`draft` is a quick preview; the others are finals."""
     provider: Name | None = None
     """Who paints; the service's default where it is not named."""
+    fallback: Annotated[list[Name], Field(max_length=10)] | None = None
+    """Who paints, in this order, where the provider cannot and charged nothing; empty for nobody.
+    Where it is not given, a provider that was named stands alone, and the default one falls back
+    along the service's own list."""
     style: Annotated[Text, StringConstraints(min_length=1, max_length=100)] | None = None
     """A style preset of the provider."""
     aspect_ratio: AspectRatio = AspectRatio.R1_1

@@ -1,7 +1,7 @@
 """The use cases joined as wiring joins them, over a real database, with a clock that tests move."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from adapters.failpoints import NO_FAILPOINTS, Failpoints
 from adapters.local.bus import LocalEventBus
 from adapters.local.ids import RandomIds
 from adapters.local.queue import LocalTaskQueue
-from adapters.ports import Clock, TaskAnswer
+from adapters.ports import Clock, ImageProvider, KeyLimits, TaskAnswer
 from adapters.store import reads
 from adapters.store.database import AnyStore, open_store
 from pipeline.dispatch import Dispatching
@@ -118,16 +118,23 @@ async def world_on(
     failpoints: Failpoints = NO_FAILPOINTS,
     queue_kind: Any = LocalTaskQueue,
     bus_kind: Any = LocalEventBus,
+    limits: KeyLimits | None = None,
+    others: Sequence[ImageProvider] = (),
+    fallback: Sequence[str] = (),
 ) -> AsyncIterator[World]:
-    """A process over the database of *url*; *run* starts relay and queue as well."""
+    """A process over the database of *url*; *run* starts relay and queue as well.
+
+    The default provider, `paid`, has *limits*; *others* are configured besides.
+    """
     clock = clock or FakeClock()
     ids = RandomIds(clock, random.Random(1))
     store = open_store(url, failpoints=failpoints)
     journal = Journal(_OnClock(store, clock), clock, ids)
     await journal.start()
-    provider = ScriptedProvider(repeatable=repeatable)
+    provider = ScriptedProvider(repeatable=repeatable, limits=limits)
     blobs, pictures = blobs or MemoryBlobs(), InstantPictures()
-    providers = Providers({provider.name: provider}, provider.name, {})
+    by_name: dict[str, ImageProvider] = {one.name: one for one in (provider, *others)}
+    providers = Providers(by_name, provider.name, {}, fallback=tuple(fallback))
     dispatching = Dispatching.unknown(journal)
     worker = Worker(
         journal, clock, ids, providers, blobs, pictures, is_paused=dispatching.is_paused

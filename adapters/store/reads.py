@@ -26,6 +26,7 @@ from schemas.tables import (
     Lineage,
     Outbox,
     Promotion,
+    Provider,
     ProviderCall,
     SlotCandidate,
     SlotChange,
@@ -504,6 +505,56 @@ def recent_spans(session: Session, quality: str, limit: int) -> Sequence[timedel
 def dispatch(session: Session) -> Dispatch | None:
     """Whether jobs are sent. All tenants: the relay's."""
     return session.exec(select(Dispatch)).one_or_none()
+
+
+def provider_keys(session: Session) -> Sequence[Provider]:
+    """What is known of each provider's key. All tenants share them."""
+    return session.exec(select(Provider)).all()
+
+
+def waiting_jobs(session: Session, provider: str, waiting: str, limit: int) -> Sequence[UUID]:
+    """Jobs that are put off for one reason, the oldest first. All tenants share the key."""
+    return session.exec(
+        select(Job.id)
+        .where(Job.provider == provider, Job.waiting == waiting, Job.state == State.QUEUED)
+        .order_by(col(Job.id))
+        .limit(limit)
+    ).all()
+
+
+class Queue(NamedTuple):
+    """How many jobs are queued for a provider, and how many of them are put off."""
+
+    provider: str
+    queued: int
+    waiting: int
+
+
+def queues(session: Session) -> Sequence[Queue]:
+    """The queue before each provider. All tenants share it."""
+    rows = session.exec(
+        select(Job.provider, sa.func.count(), sa.func.count(col(Job.waiting)))
+        .where(col(Job.ended_at).is_(None), Job.state == State.QUEUED)
+        .group_by(col(Job.provider))
+    ).all()
+    return [Queue(*row) for row in rows]
+
+
+def recent_spans_by_provider(
+    session: Session, limit: int = 500
+) -> Sequence[tuple[str, str, timedelta]]:
+    """Provider, quality, and from start to end, of the newest completed jobs. All tenants'."""
+    spans = session.exec(
+        select(Job.provider, Job.quality, Job.started_at, Job.ended_at)
+        .where(Job.state == State.COMPLETED)
+        .order_by(col(Job.id).desc())
+        .limit(limit)
+    ).all()
+    return [
+        (provider, quality, ended - started)
+        for provider, quality, started, ended in spans
+        if started and ended
+    ]
 
 
 def overdue_calls(session: Session, now: datetime, limit: int) -> Sequence[ProviderCall]:

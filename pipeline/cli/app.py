@@ -32,6 +32,9 @@ app.add_typer(batches, name="batches")
 blogs = typer.Typer(help="Look at the pictures of a blog post.", no_args_is_help=True)
 app.add_typer(blogs, name="blogs")
 
+providers = typer.Typer(help="Who paints, how each does; say that one is mended.")
+app.add_typer(providers, name="providers")
+
 
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of the database and pictures [./.limner].")
@@ -181,6 +184,10 @@ def submit(
     provider: Annotated[
         str | None, typer.Option(help="Who paints [the service's default].")
     ] = None,
+    fallback: Annotated[
+        list[str] | None,
+        typer.Option(help="Who paints where that one cannot, uncharged; several in their order."),
+    ] = None,
     not_before: Annotated[
         str | None, typer.Option(metavar="TIME", help="Begin then at the earliest (ISO 8601).")
     ] = None,
@@ -214,6 +221,7 @@ def submit(
         "draft_job_id": draft_job_id,
         "strategy": strategy,
         "provider": provider,
+        "fallback": fallback or None,
         "not_before": not_before,
         "deadline_seconds": deadline_seconds,
     }
@@ -373,6 +381,34 @@ def costs(
     from pipeline.cli.reach import speak
 
     speak(partial(run_costs, blog_id=blog_id), server=server, home=home, as_json=as_json)
+
+
+@providers.callback(invoke_without_command=True)
+def list_providers(
+    context: typer.Context, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """Who paints and how each does. Piped: name, status, reason, queued jobs, how many of them are
+    put off, divided by tabs."""
+    if context.invoked_subcommand is not None:
+        return
+    from pipeline.cli.providers import run_list
+    from pipeline.cli.reach import speak
+
+    speak(run_list, server=server, home=home, as_json=as_json)
+
+
+@providers.command("reset")
+def reset_provider(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as stability_ai.")],
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Say that a provider is mended: the jobs that wait for it begin at once."""
+    from pipeline.cli.providers import run_reset
+    from pipeline.cli.reach import speak
+
+    speak(partial(run_reset, name=name), server=server, home=home, as_json=as_json)
 
 
 @app.command()

@@ -22,6 +22,9 @@ from schemas.replies import (
     JobListResponse,
     Problem,
     PromotionResponse,
+    ProviderHealth,
+    ProviderHealthResponse,
+    ProviderListResponse,
 )
 
 M = TypeVar("M", bound=BaseModel)
@@ -29,6 +32,7 @@ M = TypeVar("M", bound=BaseModel)
 JOBS = "/api/v1/images/jobs"
 BATCHES = "/api/v1/images/batches"
 BLOGS = "/api/v1/blogs"
+PROVIDERS = "/api/v1/images/providers"
 PROBLEM_TYPE = "application/problem+json"
 CONNECT_SECONDS = 5.0
 REPLY_SECONDS = 30.0
@@ -130,6 +134,15 @@ class Client:
 
     async def blog_costs(self, blog_id: str) -> BlogCostsResponse:
         return await self._call(BlogCostsResponse, "GET", f"{BLOGS}/{quote(blog_id)}/costs")
+
+    async def providers(self) -> ProviderListResponse:
+        return await self._call(ProviderListResponse, "GET", PROVIDERS)
+
+    async def provider_health(self) -> ProviderHealthResponse:
+        return await self._call(ProviderHealthResponse, "GET", f"{PROVIDERS}/health")
+
+    async def reset_provider(self, name: str) -> ProviderHealth:
+        return await self._call(ProviderHealth, "POST", f"{PROVIDERS}/{quote(name, safe='')}/reset")
 
     async def dispatch(self) -> DispatchResponse:
         return await self._call(DispatchResponse, "GET", "/api/v1/dispatch")

@@ -139,6 +139,7 @@ def _facts(job: ImageJobStatusResponse) -> list[tuple[str, object]]:
         ("attempt", job.attempt if job.attempt > 1 else None),
         ("requested", _time(job.created_at)),
         ("not before", _time(job.not_before) if job.not_before else None),
+        ("waits", job.waiting.detail if job.waiting else None),
         ("deadline", _time(job.deadline_at) if working and job.deadline_at else None),
         ("at rest", _time(job.completed_at) if job.completed_at else None),
         ("painted by", f"{result.provider}, {result.model}" if result else None),

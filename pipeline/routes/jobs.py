@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from pipeline.cancel import cancel
+from pipeline.fallback import asked_of
 from pipeline.promote import promote, reject
 from pipeline.retry import retry
 from pipeline.routes.dependencies import BaseUrl, Running, Tenant
@@ -26,6 +27,7 @@ async def list_image_jobs(
         filters,
         tenant=tenant,
         journal=limner.journal,
+        providers=limner.providers,
         base_url=base_url,
         estimates=limner.estimates,
     )
@@ -40,6 +42,7 @@ async def get_job(
         job_id,
         tenant=tenant,
         journal=limner.journal,
+        providers=limner.providers,
         base_url=base_url,
         estimates=limner.estimates,
     )
@@ -101,7 +104,7 @@ async def promote_draft(
         ),
         is_draft=False,
         warnings=final.warnings,
-        strategy=final.request.get("strategy"),
+        strategy=asked_of(final).get("strategy"),
         quality=quality,
     )
 
@@ -126,6 +129,7 @@ async def reject_draft(
         job_id,
         tenant=tenant,
         journal=limner.journal,
+        providers=limner.providers,
         base_url=base_url,
         estimates=limner.estimates,
     )

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from adapters.errors import StoreRejected, Unavailable
@@ -81,7 +83,7 @@ def _invalid(request: Request, exc: Exception) -> Response:
             f"The body is not valid JSON ({where}). Nothing was stored. Send a JSON object with"
             " Content-Type: application/json.",
         )
-    listed = [_field_error(error) for error in errors]
+    listed = [_field_error(error, request) for error in errors]
     return problem(
         422,
         "invalid_request",
@@ -95,7 +97,7 @@ def _invalid(request: Request, exc: Exception) -> Response:
 _BODY = "it must be a JSON object, sent with Content-Type: application/json"
 
 
-def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
+def _field_error(error: Mapping[str, Any], request: Request) -> dict[str, str]:
     places = [
         str(part)
         for number, part in enumerate(error["loc"])
@@ -104,8 +106,27 @@ def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
     if error["loc"][0] == "query":
         places = places[:1]  # which of several values of a parameter matters to nobody
     if places or error["type"] == "value_error":
-        return {"field": ".".join(places) or "body", "message": fault(error)}
+        known = _known_beside(error, request) if error["type"] == "extra_forbidden" else []
+        message = fault(error) + (f" (known: {', '.join(known)})" if known else "")
+        return {"field": ".".join(places) or "body", "message": message}
     return {"field": "body", "message": _BODY}  # there is none, or it is no object
+
+
+def _known_beside(error: Mapping[str, Any], request: Request) -> list[str]:
+    """The fields that the body takes where it has one that it does not take."""
+    route = request.scope.get("route")
+    body = route.body_field if isinstance(route, APIRoute) else None
+    if body is None or error["loc"][0] != "body":
+        return []
+    shape: Any = body.field_info.annotation
+    for part in error["loc"][1:-1]:
+        fields = shape.model_fields if _is_model(shape) else {}
+        shape = fields[part].annotation if part in fields else next(iter(get_args(shape)), None)
+    return list(shape.model_fields) if _is_model(shape) else []
+
+
+def _is_model(shape: Any) -> bool:
+    return isinstance(shape, type) and issubclass(shape, BaseModel)
 
 
 _TITLES: Mapping[int, Sequence[str]] = {

@@ -21,8 +21,9 @@ from schemas.tables.events import (
     Outbox,
 )
 from schemas.tables.idempotency import IdempotencyKey, IdempotencyKeyRow
-from schemas.tables.jobs import Job, JobRow
+from schemas.tables.jobs import Job, JobRow, Waiting
 from schemas.tables.pictures import Blog, BlogRow, BlogSlot, BlogSlotRow, Image, ImageRow
+from schemas.tables.providers import Circuit, Provider, ProviderRow
 from schemas.tables.row import Row
 from schemas.tables.slots import SlotCandidate, SlotCandidateRow, SlotChange, SlotChangeRow
 
@@ -40,6 +41,7 @@ TABLES: dict[type[Row], type[Row]] = {
     InboxRow: Inbox,
     DeadLetterRow: DeadLetter,
     DispatchRow: Dispatch,
+    ProviderRow: Provider,
     IdempotencyKeyRow: IdempotencyKey,
     EventRow: Event,
 }
@@ -54,6 +56,7 @@ __all__ = [
     "BlogSlot",
     "BlogSlotRow",
     "CallState",
+    "Circuit",
     "DeadLetter",
     "DeadLetterRow",
     "DecidedBy",
@@ -74,11 +77,14 @@ __all__ = [
     "Outbox",
     "Promotion",
     "PromotionRow",
+    "Provider",
     "ProviderCall",
     "ProviderCallRow",
+    "ProviderRow",
     "Row",
     "SlotCandidate",
     "SlotCandidateRow",
     "SlotChange",
     "SlotChangeRow",
+    "Waiting",
 ]

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -12,14 +13,28 @@ from schemas.columns import Json, Money, choice, partial_index
 from schemas.tables.row import Row
 from states.table import TERMINAL, State
 
+
+class Waiting(StrEnum):
+    """Why a queued job is put off."""
+
+    # Its place in the line of those whom the provider's rate lets through.
+    RATE_LIMIT = "rate_limit"
+    # The provider asked everybody to wait (Retry-After).
+    PAUSED = "provider_paused"
+    # The provider takes nothing before a person acts.
+    UNUSABLE = "provider_unusable"
+    # The provider did not take this very job.
+    BUSY = "provider_busy"
+
+
 _TERMINAL = ", ".join(f"'{state.value}'" for state in sorted(TERMINAL))
 
 
 class JobRow(Row):
     WRITTEN_ONCE: ClassVar[frozenset[str]] = frozenset(
         {
-            "tenant", "kind", "quality", "is_draft", "provider", "request", "blog_id",
-            "blog_job_id", "batch_id", "role", "position", "draft_job_id", "created_at",
+            "tenant", "kind", "quality", "is_draft", "request", "blog_id", "blog_job_id",
+            "batch_id", "role", "position", "draft_job_id", "created_at",
         }
     )  # fmt: skip
 
@@ -41,6 +56,9 @@ class JobRow(Row):
     lease_until: datetime | None = None
     lease_token: str | None = None
     not_before: datetime | None = None
+    # Why a queued job is put off (`Waiting`), and since when its provider has been busy.
+    waiting: str | None = None
+    busy_since: datetime | None = None
     deadline_at: datetime | None = None
     # The last working stage entered; survives completion, failure and cancellation.
     stage: State = Field(sa_type=choice(State, "job_stage"))
@@ -48,6 +66,8 @@ class JobRow(Row):
     is_draft: bool
     provider: str
     request: dict[str, Any] = Field(sa_type=Json)
+    # Who was asked in vain before `provider`, and what differs for it from the request.
+    fallback: dict[str, Any] | None = Field(default=None, sa_type=Json)
     warnings: list[str] = Field(default_factory=list, sa_type=Json)
     # Key of the manifest whose bytes are the result; its attempt may be older than the job's.
     staged: str | None = None
@@ -81,6 +101,7 @@ class Job(JobRow, table=True):
         sa.Index("jobs_by_tenant", "tenant", "id"),
         partial_index("jobs_by_blog", "tenant", "blog_id", where="blog_id IS NOT NULL"),
         partial_index("jobs_by_batch", "batch_id", where="batch_id IS NOT NULL"),
+        partial_index("jobs_waiting", "provider", "id", where="waiting IS NOT NULL"),
         # A page has room for a new version of each of its rows: a group moves neighbours together.
         {"postgresql_with": {"fillfactor": "45"}},
     )

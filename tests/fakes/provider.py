@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from uuid import UUID
 
-from adapters.ports import PaintedPicture, Painting, PaintRequest
+from adapters.ports import KeyLimits, PaintedPicture, Painting, PaintRequest
 from schemas.prices import Price, PriceBook, PriceEntry
 from schemas.requests import AspectRatio, Strategy
 
@@ -26,9 +26,12 @@ class ScriptedProvider:
     aspect_ratios = tuple(AspectRatio)
     price_book = PriceBook("paid-1", (PriceEntry(Price(COST)),))
 
-    def __init__(self, *, repeatable: bool = False, name: str = "paid") -> None:
+    def __init__(
+        self, *, repeatable: bool = False, name: str = "paid", limits: KeyLimits | None = None
+    ) -> None:
         self.name = name
         self.repeatable = repeatable
+        self.limits = limits
         self.script: list[Answer] = []
         self.calls: Counter[tuple[UUID, int]] = Counter()
 

@@ -91,6 +91,8 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("draft_job_id", "draft", "UUID"),
     ("provider", "", "must not be empty"),
     ("style", "", "must not be empty"),
+    ("fallback", "sketch", "must be a list"),
+    ("fallback", True, "must be a list"),
 ]
 
 
@@ -113,6 +115,20 @@ async def test_a_bad_field_is_named_with_its_remedy(
     assert remedy in problem["detail"]
     assert "Nothing was stored" in problem["detail"]
     assert len(reply.content) < 2_000, "the value that was refused is not sent back"
+
+
+async def test_a_parameter_that_nobody_takes_is_answered_with_those_that_are_taken(
+    here: Here,
+) -> None:
+    reply = await here.http.post(GENERATE, json=GOOD | {"cfg_scale": 7})
+    problem = assert_problem(reply, 422, "invalid_request")
+    assert problem["field"] == "cfg_scale"
+    assert "known: prompt, negative_prompt, quality, provider, fallback, style" in problem["detail"]
+    body = {"images": [GOOD, GOOD | {"steps": 20}]}
+    reply = await here.http.post("/api/v1/images/batch-generate", json=body)
+    problem = assert_problem(reply, 422, "invalid_request")
+    assert problem["field"] == "images.1.steps"
+    assert "known: prompt, negative_prompt" in problem["detail"]
 
 
 async def test_all_bad_fields_are_listed_at_once(here: Here) -> None:

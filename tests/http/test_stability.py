@@ -204,6 +204,7 @@ async def test_the_table_of_providers_says_what_each_of_them_takes(
             "resolved_model": "core",
             "price_usd": "0.03",
             "price_credits": "3",
+            "retired": False,
         }
         assert found["standard", "image_to_image"]["resolved_model"] == "sd3.5-medium"
         assert ("draft", "image_to_image") not in found

@@ -32,6 +32,7 @@ async def told(world: World, job_id: object) -> ImageJobStatusResponse:
         job_id,  # type: ignore[arg-type]  # a UUID
         tenant=TENANT,
         journal=world.journal,
+        providers=world.worker.providers,
         base_url=BaseUrl(""),
         estimates=world.estimates,
     )

@@ -230,6 +230,7 @@ async def test_pages_of_jobs_are_complete_and_stable_under_inserts(world: World)
             JobFilters(limit=3, cursor=cursor),
             tenant=TENANT,
             journal=world.journal,
+            providers=world.worker.providers,
             base_url=BaseUrl(""),
             estimates=world.estimates,
         )
@@ -252,6 +253,7 @@ async def test_jobs_are_listed_by_state_blog_quality_time_and_tenant(world: Worl
             JobFilters.model_validate(filters),
             tenant=tenant,
             journal=world.journal,
+            providers=world.worker.providers,
             base_url=BaseUrl("http://x"),
             estimates=world.estimates,
         )

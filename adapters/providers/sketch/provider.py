@@ -59,6 +59,7 @@ class SketchProvider:
     styles = frozenset(KNOWN_STYLES)
     aspect_ratios = tuple(AspectRatio)
     price_book = DOCUMENT_1_3_4
+    limits = None
     # Of 20 scenes drafted at 512 x 288 the finals at 1344 x 768 had, at the worst, an SSIM of 0.93
     # by image_to_image and 0.91 by regenerate. An upscaled one has 0.99, and no detail of its own.
     strategies = (Strategy.IMAGE_TO_IMAGE, Strategy.REGENERATE, Strategy.UPSCALE)

@@ -1,5 +1,6 @@
 """The port's side of Stability AI: one paid call a job, no look-up afterwards, no second try."""
 
+import hashlib
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from decimal import Decimal
@@ -15,7 +16,7 @@ from adapters.errors import (
     Unavailable,
 )
 from adapters.http import ChargingService, open_client
-from adapters.ports import PaintedPicture, Painting, PaintRequest, Processes
+from adapters.ports import KeyLimits, PaintedPicture, Painting, PaintRequest, Processes
 from adapters.providers.stability import shapes
 from adapters.providers.stability.models import Resolved, Wire, resolve
 from adapters.providers.stability.settings import StabilitySettings
@@ -60,6 +61,11 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
         self._within = within * SHARE_OF_SERVICE
         self._client = open_client(settings.base_url, {"authorization": f"Bearer {key}"})
         self._service = ChargingService("Stability AI", self._client, key, NAMES)
+        self.limits = KeyLimits(
+            fingerprint=hashlib.sha256(f"limner/{NAME}/{key}".encode()).hexdigest()[:8],
+            requests=settings.rate_requests,
+            window=timedelta(seconds=settings.rate_window_seconds),
+        )
         self.price_book = PRICE_BOOKS[settings.price_book].corrected(settings.credits)
 
     async def __aenter__(self) -> Self:

@@ -40,6 +40,9 @@ class StabilitySettings(BaseSettings):
     price_book: str = STABILITY_2026_11.version
     # Prices that moved since the book was written, by model.
     credits: dict[str, Annotated[Decimal, Field(ge=0)]] = {}
+    # What the service admits for one key; shared by all processes that use it.
+    rate_requests: int = Field(default=150, ge=1)
+    rate_window_seconds: float = Field(default=10, gt=0, le=3600)
     # A longer reply is cut off, and its outcome unknown.
     max_reply_bytes: int = Field(default=32 * 2**20, ge=2**20)
 

@@ -10,6 +10,7 @@ from typing import NoReturn
 from rich.text import Text
 
 from pipeline.cli.doctor.files import check_home
+from pipeline.cli.doctor.keys import check_keys
 from pipeline.cli.doctor.painting import check_painting
 from pipeline.cli.doctor.report import Level, Report
 from pipeline.cli.doctor.server import check_database, check_server
@@ -36,6 +37,7 @@ def examine(*, server: str | None, home: Path | None, as_json: bool) -> NoReturn
         check_home(report, settings)
         answers = await check_server(report, settings, named)
         await check_database(report, settings, limner_answers=answers)
+        await check_keys(report, settings)
         await check_painting(report, settings)
         _show(out, report)
         return 0 if report.healthy else 1

@@ -61,7 +61,8 @@ async def _check_providers(report: Report, tried: Settings, processes: WorkerPro
         async with running(tried, processes) as limner:
             providers = limner.providers
     except Misconfigured as exc:
-        report.fail("providers", str(exc), "Set LIMNER_DEFAULT_PROVIDER to one of these.")
+        variable = f"LIMNER_{str(exc).partition(':')[0]}".upper()
+        report.fail("providers", str(exc), f"Name in {variable} only these.")
         return
     except (Unavailable, OSError) as exc:
         report.fail(
