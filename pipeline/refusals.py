@@ -14,19 +14,19 @@ def check_start(settings: Settings, world: World, parts: Part) -> None:
     """Raise `Misconfigured` with every reason at once."""
     deadline = timedelta(seconds=settings.times.dispatch_deadline_seconds)
     reasons = list(world.lacks(deadline))
-    if not world.alone:
-        reasons += _shared(settings, parts)
+    reasons += _alone(settings) if world.alone else _shared(settings, parts)
     if reasons:
         raise Misconfigured(*reasons)
 
 
-def check_address(settings: Settings, parts: Part) -> None:
-    """Raise `Misconfigured` where anybody could reach what asks nobody for a key."""
-    if Part.CALLERS in parts and settings.api_key is None and not _is_loopback(settings.host):
-        raise Misconfigured(
-            f"host {settings.host!r} is not a loopback address: without LIMNER_API_KEY the service"
-            " may only listen on 127.0.0.1, ::1 or localhost"
-        )
+def _alone(settings: Settings) -> list[str]:
+    """What is demanded where nothing but this machine's borders keeps others out."""
+    if settings.api_key is not None or _is_loopback(settings.host):
+        return []
+    return [
+        f"host {settings.host!r} is not a loopback address: without LIMNER_API_KEY the service may"
+        " only listen on 127.0.0.1, ::1 or localhost"
+    ]
 
 
 def _shared(settings: Settings, parts: Part) -> list[str]:

@@ -13,7 +13,7 @@ import structlog
 import uvicorn
 
 from pipeline.cli.start import CommandFailed, WrongUsage
-from pipeline.refusals import check_address
+from pipeline.refusals import check_start
 from pipeline.roles import PARTS, Part, Role
 from pipeline.routes.app import create_app
 from pipeline.settings import Settings
@@ -84,7 +84,7 @@ async def serving(
     # objects: looking through all of them less often saves a fifth of the CPU of each job.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    check_address(settings, parts)
+    check_start(settings, settings.connect(settings), parts)
     # Bound before anything else, so that a taken port is found before jobs are touched.
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]
