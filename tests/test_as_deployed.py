@@ -26,7 +26,7 @@ from pipeline.subscribers import SUBSCRIBERS
 from tests.fakes.google.cloud import KEY, Cloud
 from tests.fakes.stability import KEY as STABILITY_KEY
 from tests.fakes.stability import Misbehaviour, StabilityDouble
-from tests.k8s.manifests import Workload, overlay
+from tests.k8s.manifests import Manifests, Workload, overlay
 from tests.service import GENERATE, JOBS, LIMNER, POLL_SECONDS, environment
 
 PATIENCE_SECONDS = 60.0
@@ -46,7 +46,13 @@ PLACES = (
 class Cluster:
     """What the manifests expect around their pods."""
 
-    def __init__(self, secrets: Mapping[str, str], places: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        secrets: Mapping[str, str],
+        places: Mapping[str, str],
+        manifests: Manifests = MANIFESTS,
+    ) -> None:
+        self.manifests = manifests
         self.secrets = secrets
         self.places = places
         # Every pod has an address of its own, and listens on the same port.
@@ -55,7 +61,7 @@ class Cluster:
 
     def variables(self, workload: Workload, address: str) -> dict[str, str]:
         """The environment of a pod's container, as a cluster makes it."""
-        found = MANIFESTS.config(workload)
+        found = self.manifests.config(workload)
         for name, one in workload.main.variables.items():
             source = one.get("valueFrom", {})
             match next(iter(source), None):
@@ -68,13 +74,15 @@ class Cluster:
                     assert source["resourceFieldRef"]["resource"] == "limits.cpu"
                     found[name] = str(workload.main.resources["limits"]["cpu"])
                 case "secretKeyRef":
-                    found[name] = self.secrets[source["secretKeyRef"]["key"]]
+                    reference = source["secretKeyRef"]
+                    if reference["key"] in self.secrets or not reference.get("optional"):
+                        found[name] = self.secrets[reference["key"]]
                 case other:
                     raise AssertionError(other)
         return found | self.places
 
     def pod(self, name: str) -> "Pod":
-        return Pod(self, MANIFESTS.workload(name), next(self._addresses))
+        return Pod(self, self.manifests.workload(name), next(self._addresses))
 
 
 class Pod:
@@ -311,3 +319,22 @@ def what_is_being_painted_survives_an_update(
     status = caller.status(job_id)
     assert (status["status"], status["retry_count"]) == ("completed", 0)
     assert len(provider.paid) == paid + 1
+
+
+def test_the_local_overlay_illustrates_a_post_alone(tmp_path: Path, database_url: str) -> None:
+    secrets = {"database-url": database_url, "api-key": KEY, "link-secret": "s" * 32}
+    # Where the volume is mounted.
+    cluster = Cluster(secrets, {"LIMNER_HOME": str(tmp_path / "data")}, overlay("local"))
+    with cluster.pod("limner") as pod:
+        pod.started()
+        assert httpx2.get(pod.url + JOBS).status_code == 401
+        key = {"Authorization": f"Bearer {KEY}"}
+        with httpx2.Client(base_url=pod.url, headers=key, timeout=PATIENCE_SECONDS) as http:
+            caller = Caller(http)
+            request = {"prompt": "a lighthouse", "quality": "draft", "blog_id": "post"}
+            draft = caller.json("POST", GENERATE, json=request)["job_id"]
+            until(lambda: bool(caller.place("post").get("preview")), "the draft is the preview")
+            final = caller.json("POST", f"{JOBS}/{draft}/promote")["job_id"]
+            until(lambda: caller.place("post").get("job_id") == final, "the final stands")
+        pod.terminate()
+        assert pod.ended() == 0
