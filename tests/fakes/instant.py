@@ -31,6 +31,7 @@ class InstantPainter:
     strategies = (Strategy.REGENERATE,)
     aspect_ratios = tuple(AspectRatio)
     price_book = DOCUMENT_1_3_4
+    limits = None
 
     def __init__(self, delay_seconds: float = 0) -> None:
         self._delay_seconds = delay_seconds
