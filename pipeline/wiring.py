@@ -131,11 +131,14 @@ async def running(
         await dispatching.refresh()
         estimates = Estimates(journal, world.clock, settings.local.concurrent_dispatches)
         stack.push_async_callback(estimates.stop)
+        providers = await _providers(settings, processes, world, failpoints, stack)
+        if parts is not Part.WEBHOOKS:  # it asks no provider, and has no key of one
+            _check_named(settings, providers)
         worker = Worker(
             journal=journal,
             clock=world.clock,
             ids=world.ids,
-            providers=await _providers(settings, processes, world, failpoints, stack),
+            providers=providers,
             blobs=guarded(await world.open_blobs(), "blobs", failpoints),
             pictures=guarded(PillowPictures(processes), "pictures", failpoints),
             budgets=_budgets(settings),
@@ -251,7 +254,7 @@ async def _providers(
         stability = StabilityProvider(settings.stability, processes, within)
         found.append(await stack.enter_async_context(stability))
     by_name = {one.name: guarded(one, "provider", failpoints) for one in found}
-    providers = Providers(
+    return Providers(
         by_name=by_name,
         default=settings.default_provider,
         stand_ins={STABILITY: painter.name} if world.alone and STABILITY not in by_name else {},
@@ -259,6 +262,10 @@ async def _providers(
         fallback_after=timedelta(seconds=settings.fallback_after_seconds),
         on_unknown=settings.on_unknown,
     )
+
+
+def _check_named(settings: Settings, providers: Providers) -> None:
+    """Refuse a start whose settings name a provider that is not there."""
     named = [("default_provider", settings.default_provider)]
     named += [("provider_fallback", name) for name in settings.provider_fallback]
     for setting, name in named:
@@ -267,7 +274,6 @@ async def _providers(
             variable = f"LIMNER_{setting}".upper()
             why = f"{variable}: there is no provider {name!r}; known: {known}"
             raise Misconfigured(why, variable=variable)
-    return providers
 
 
 async def _start_sending(
