@@ -45,6 +45,8 @@ from pipeline.settings import Misconfigured, Settings
 from pipeline.stragglers import Stragglers
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
+from pipeline.telemetry.metrics import Gauges
+from pipeline.telemetry.start import Telemetry, start_telemetry
 from pipeline.webhooks.attempt import Sender
 from pipeline.webhooks.courier import Courier
 from pipeline.worker import TimeBudgets, Worker
@@ -68,6 +70,7 @@ class Limner:
     # Who takes events that come from a durable bus, by the subscriber's name.
     consumers: Mapping[str, Consumer]
     courier: Courier
+    telemetry: Telemetry
     link_secret: bytes = field(repr=False)
     # Which parts of the service this process is.
     parts: Part = Part.ALL
@@ -119,9 +122,14 @@ async def running(
     world: World = settings.connect(settings)
     check_start(settings, world, parts)
     async with AsyncExitStack() as stack:
+        telemetry = start_telemetry(settings)
+        stack.callback(telemetry.close)
         stack.push_async_callback(world.close)
         store = await _open_store(settings, world.alone, failpoints, must_stop, stack)
         journal = Journal(guarded(store, "store", failpoints), world.clock, world.ids)
+        if telemetry.metrics is not None:
+            journal.on_group = telemetry.metrics.took
+            journal.subscribe(telemetry.metrics.take)
         await journal.start()
         stack.push_async_callback(journal.close)
         if processes is None:
@@ -151,6 +159,8 @@ async def running(
 
         stragglers = Stragglers(worker, settings.times.sweep_interval_seconds)
         loops = _loops(parts, world, store, feed, sweep, stragglers, courier)
+        if telemetry.metrics is not None and Part.SWEEP in parts:
+            loops["gauges"] = Gauges(telemetry.metrics, journal, world.clock).run()
         vital = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
         for task in vital:
             stack.push_async_callback(_ended, task)
@@ -178,6 +188,7 @@ async def running(
             ),
             consumers=_consumers(world, worker),
             courier=courier,
+            telemetry=telemetry,
             link_secret=await _link_secret(settings, world, parts),
             parts=parts,
             must_stop=must_stop,

@@ -18,7 +18,7 @@ from pipeline.cli.doctor.settings import check_settings
 from pipeline.cli.output import Output, clean
 from pipeline.cli.reach import address_of
 from pipeline.cli.start import finish
-from pipeline.telemetry import configure_logging
+from pipeline.telemetry.logs import configure_logging
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
