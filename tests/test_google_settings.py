@@ -40,8 +40,9 @@ def test_the_local_profile_loads_nothing_of_google() -> None:
 
 def test_a_start_names_everything_that_is_missing(tmp_path: Path) -> None:
     done = command(
-        "serve", home=str(tmp_path), connect=CONNECT, times__dispatch_deadline_seconds="2000"
-    )
+        "serve", home=str(tmp_path), connect=CONNECT, times__dispatch_deadline_seconds="2000",
+        failpoints='[{"name": "store.commit.before", "mode": "kill"}]',
+    )  # fmt: skip
     assert done.returncode == 2
     named = [line.removeprefix("limner: ").partition(":")[0] for line in done.stderr.splitlines()]
     assert named == [
@@ -53,6 +54,7 @@ def test_a_start_names_everything_that_is_missing(tmp_path: Path) -> None:
         "LIMNER_TIMES__DISPATCH_DEADLINE_SECONDS",
         "LIMNER_API_KEY",
         "LIMNER_LINK_SECRET",
+        "LIMNER_FAILPOINTS",
         "LIMNER_DATABASE_URL",
     ]
     assert list(tmp_path.iterdir()) == []
