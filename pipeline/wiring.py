@@ -179,6 +179,15 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
             log.info("limner_stopping", drain_seconds=settings.times.drain_seconds)
 
 
+@asynccontextmanager
+async def providers_alone(settings: Settings, processes: Processes) -> AsyncIterator[Providers]:
+    """Who would paint, without the rest of the service: nothing is opened that others share."""
+    world: World = settings.connect(settings)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(world.close)
+        yield await _providers(settings, processes, world, NO_FAILPOINTS, stack)
+
+
 async def _open_store(
     settings: Settings,
     alone: bool,

@@ -1,5 +1,6 @@
 """The profile of Google Cloud says all that it lacks at once, and costs the local one nothing."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -120,3 +121,13 @@ def test_in_the_local_profile_there_is_nothing_to_pull(tmp_path: Path) -> None:
     done = command("serve", "--role", "subscriber", "--name", "blog-linking", home=str(home))
     assert (done.returncode, "calls its subscribers itself" in done.stderr) == (1, True)
     assert not home.exists()
+
+
+def test_doctor_asks_for_the_providers_without_google(tmp_path: Path) -> None:
+    done = command(
+        "doctor", "--json", home=str(tmp_path), port="0", connect=CONNECT,
+        database_url="postgresql://nobody@127.0.0.1:1/nothing",
+    )  # fmt: skip
+    found = {one["check"]: one for one in json.loads(done.stdout)["findings"]}
+    assert found["providers"]["level"] == "ok"
+    assert "sketch, the default" in found["providers"]["detail"]
