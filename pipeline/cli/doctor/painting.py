@@ -47,9 +47,7 @@ _WORKER_REMEDY = (
 )
 
 
-async def _check_providers(
-    report: Report, settings: Settings, processes: WorkerProcesses
-) -> None:
+async def _check_providers(report: Report, settings: Settings, processes: WorkerProcesses) -> None:
     try:
         async with providers_alone(settings, processes) as providers:
             _tell(report, providers)
