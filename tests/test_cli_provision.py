@@ -72,6 +72,20 @@ def test_what_a_person_must_do_is_a_failure_that_says_it(cloud: Cloud, tmp_path:
     assert len(cloud.queues.queues) == 1  # the rest is made
 
 
+def test_what_google_refuses_is_told_with_the_command_and_the_rest_is_made(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    cloud.queues.allowed.remove("cloudtasks.queues.create")
+    done = command("provision", **cloud.settings("postgresql://x/y", home=str(tmp_path)))
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    at = lines.index(f"failed   queue {QUEUE}")
+    assert "lacks cloudtasks.queues.create" in lines[at + 1]
+    assert "gcloud tasks queues create" in lines[at + 2]
+    assert len([line for line in lines if line.startswith("created ")]) == CREATED - 1
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("connect", "told"),
     [

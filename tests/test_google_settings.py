@@ -91,6 +91,9 @@ def test_the_documents_names_are_the_settings(monkeypatch: pytest.MonkeyPatch) -
         {"bucket": "a/b"},
         {"service_account": "nobody"},
         {"call_seconds": 0},
+        {"retry_seconds": 61},
+        {"delivery_attempts": 5},
+        {"dead_letter_topic": "limner-events"},
         {"unknown": 1},
     ],
 )

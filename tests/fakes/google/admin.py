@@ -41,7 +41,11 @@ class Queues:
 
     def __init__(self) -> None:
         self.queues: dict[str, Queue] = {}
-        self.allowed = {"cloudtasks.tasks.create", "cloudtasks.queues.get"}
+        self.allowed = {
+            "cloudtasks.tasks.create",
+            "cloudtasks.queues.create",
+            "cloudtasks.queues.get",
+        }
 
     @property
     def methods(self) -> Methods:
@@ -53,12 +57,12 @@ class Queues:
         }
 
     async def get(self, request: GetQueueRequest) -> Queue:
-        if "cloudtasks.queues.get" not in self.allowed:
-            raise Refused(grpc.StatusCode.PERMISSION_DENIED, "lacks cloudtasks.queues.get")
+        self._demand("cloudtasks.queues.get")
         return self._queue(request.name)
 
     async def create(self, request: CreateQueueRequest) -> Queue:
         queue = request.queue
+        self._demand("cloudtasks.queues.create")
         if not queue.name.startswith(f"{request.parent}/queues/"):
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "the parent is another one")
         if queue.name in self.queues:
@@ -79,6 +83,10 @@ class Queues:
     async def test(self, request: Any) -> Any:
         held = self.allowed if request.resource in self.queues else set()
         return Told(permissions=[one for one in request.permissions if one in held])
+
+    def _demand(self, permission: str) -> None:
+        if permission not in self.allowed:
+            raise Refused(grpc.StatusCode.PERMISSION_DENIED, f"lacks {permission}")
 
     def _queue(self, name: str) -> Queue:
         if name not in self.queues:
