@@ -20,6 +20,7 @@ from adapters.pictures.worker import PillowPictures
 from adapters.ports import BlobStore, Ids, ImageProvider, Processes, Web
 from adapters.providers.stability.provider import NAME as STABILITY
 from adapters.providers.stability.provider import StabilityProvider
+from adapters.site import Site
 from adapters.store import reads
 from adapters.store.database import (
     AnyStore,
@@ -230,6 +231,28 @@ def _loops(
     if parts & (Part.CALLERS | Part.WEBHOOKS):
         loops["listen"] = store.listen(on_news)
     return loops
+
+
+@asynccontextmanager
+async def providers_alone(settings: Settings, processes: Processes) -> AsyncIterator[Providers]:
+    """Who would paint, without the rest of the service: nothing is opened that others share."""
+    world: World = settings.connect(settings)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(world.close)
+        providers = await _providers(settings, processes, world, NO_FAILPOINTS, stack)
+        _check_named(settings, providers)
+        yield providers
+
+
+@asynccontextmanager
+async def site_of(settings: Settings) -> AsyncIterator[Site | None]:
+    """What must exist outside of the service; None where nothing must."""
+    world: World = settings.connect(settings)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(world.close)
+        if lacking := world.lacks(_budgets(settings).dispatch_deadline):
+            raise Misconfigured(*lacking)
+        yield await world.open_site({one.name: one.types for one in SUBSCRIBERS})
 
 
 async def _open_store(

@@ -762,8 +762,48 @@ def resume(as_json: AsJson = False, server: Server = None, home: Home = None) ->
 
 
 @app.command()
-def doctor(as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
+def provision(
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the plan and the equal gcloud commands; make nothing."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make what must exist in Google Cloud: queue, topics, subscriptions. Repeating it is harmless.
+
+    Nothing is deleted and no right is granted; buckets are looked at. 1 where a person must act.
+    """
+    from pipeline.cli.output import Output
+    from pipeline.cli.provision import run_provision
+    from pipeline.cli.start import started
+
+    started(partial(run_provision, out=Output(as_json=as_json), dry_run=dry_run))
+
+
+class Profile(StrEnum):
+    LOCAL = "local"
+    GCP = "gcp"
+
+
+CONNECTS = {
+    Profile.LOCAL: "adapters.local.connect.connect",
+    Profile.GCP: "adapters.gcp.connect.connect",
+}
+
+
+@app.command()
+def doctor(
+    profile: Annotated[
+        Profile | None, typer.Option(help="Look at another profile than LIMNER_CONNECT names.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
     """What is configured, what is missing, and how to mend it. 0 when nothing fails."""
     from pipeline.cli.doctor.examine import examine
 
-    examine(server=server, home=home, as_json=as_json)
+    connect = CONNECTS[profile] if profile is not None else None
+    examine(server=server, home=home, connect=connect, as_json=as_json)
