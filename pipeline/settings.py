@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.failpoints import Armed
 from adapters.gcp.settings import GcpSettings
+from adapters.guard.settings import GuardSettings
 from adapters.local.connect import LocalSettings
 from adapters.providers.sketch.provider import SketchSettings
 from adapters.providers.stability.settings import StabilitySettings
@@ -44,6 +45,8 @@ class TimeSettings(BaseModel):
     # How long a stopping process lets running work end.
     drain_seconds: float = Field(default=10, ge=0)
     sweep_interval_seconds: float = Field(default=5, gt=0)
+    # What one attempt to send a webhook may take.
+    webhook_seconds: float = Field(default=15, gt=0, le=25)
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -99,6 +102,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1024)
     times: TimeSettings = TimeSettings()
     local: LocalSettings = Field(default_factory=LocalSettings)
+    # Where requests to addresses that callers name may go.
+    guard: GuardSettings = GuardSettings()
     sketch: SketchSettings = SketchSettings()
     # Its key and address are the environment's STABILITY_AI_API_KEY and STABILITY_AI_BASE_URL.
     stability: StabilitySettings = Field(default_factory=StabilitySettings)

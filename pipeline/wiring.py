@@ -12,9 +12,11 @@ import structlog
 from adapters.delivery import Consumer, Patience, Subscription
 from adapters.errors import Unavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints, guarded
+from adapters.guard.web import GuardedWeb, SystemResolver
+from adapters.local.drain import finish_or_cancel
 from adapters.local.processes import WorkerProcesses
 from adapters.pictures.worker import PillowPictures
-from adapters.ports import BlobStore, Ids, ImageProvider, Processes
+from adapters.ports import BlobStore, Ids, ImageProvider, Processes, Web
 from adapters.providers.stability.provider import NAME as STABILITY
 from adapters.providers.stability.provider import StabilityProvider
 from adapters.store import reads
@@ -41,6 +43,8 @@ from pipeline.settings import Misconfigured, Settings
 from pipeline.stragglers import Stragglers
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
+from pipeline.webhooks.attempt import Sender
+from pipeline.webhooks.courier import Courier
 from pipeline.worker import TimeBudgets, Worker
 
 log = structlog.get_logger(__name__)
@@ -61,6 +65,7 @@ class Limner:
     replay: Replay
     # Who takes events that come from a durable bus, by the subscriber's name.
     consumers: Mapping[str, Consumer]
+    courier: Courier
     link_secret: bytes = field(repr=False)
     # Set when the process must end although nobody asked it to (it lost its database's lock).
     must_stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,6 +87,10 @@ class Limner:
     def blobs(self) -> BlobStore:
         return self.worker.blobs
 
+    @property
+    def web(self) -> Web:
+        return self.courier.sender.web
+
     async def is_ready(self) -> bool:
         """Whether requests can be served: started, not stopping, and the database answers."""
         if not self.ready or self.must_stop.is_set():
@@ -94,10 +103,13 @@ class Limner:
 
 
 @asynccontextmanager
-async def running(settings: Settings, processes: Processes | None = None) -> AsyncIterator[Limner]:
+async def running(
+    settings: Settings, processes: Processes | None = None, *, sends_webhooks: bool = True
+) -> AsyncIterator[Limner]:
     """Start everything in the order of dependence; on the way out stop it in reverse.
 
-    *processes* are the worker processes to use instead of own ones.
+    *processes* are the worker processes to use instead of own ones. Where it does not send
+    webhooks, the next process does.
     """
     failpoints = Failpoints(settings.failpoints) if settings.failpoints else NO_FAILPOINTS
     must_stop = asyncio.Event()
@@ -129,6 +141,7 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
         feed = Feed(journal, world.clock)
         journal.subscribe(feed.wake)
         sweep = await _start_sending(settings, world, worker, dispatching, failpoints, stack)
+        courier = _courier(settings, world, journal, failpoints, stack)
 
         def on_news() -> None:
             feed.wake()
@@ -141,6 +154,8 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
             "feed": feed.run(),
             "listen": store.listen(on_news),
         }
+        if sends_webhooks:
+            loops["courier"] = courier.run()
         vital = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
         for task in vital:
             stack.push_async_callback(_ended, task)
@@ -167,6 +182,7 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
                 settings.replay_events_per_second,
             ),
             consumers=_consumers(world, worker),
+            courier=courier,
             link_secret=await _link_secret(settings, world),
             must_stop=must_stop,
             ready=True,
@@ -290,6 +306,29 @@ def _consumers(world: World, worker: Worker) -> dict[str, Consumer]:
         one.name: Consumer(one, quarantine=put_aside, patience=patience)
         for one in _subscriptions(world, worker)
     }
+
+
+def _courier(
+    settings: Settings,
+    world: World,
+    journal: Journal,
+    failpoints: Failpoints,
+    stack: AsyncExitStack,
+) -> Courier:
+    resolver = SystemResolver()
+    stack.callback(resolver.close)
+    web = guarded(GuardedWeb(settings.guard, resolve=resolver), "web", failpoints)
+    timeout = timedelta(seconds=settings.times.webhook_seconds)
+    courier = Courier(Sender(journal, world.clock, world.ids, web, timeout), alone=world.alone)
+    journal.subscribe(courier.take)
+
+    async def drain() -> None:
+        await finish_or_cancel(
+            courier.sends, timeout_seconds=settings.times.drain_seconds, clock=world.clock
+        )
+
+    stack.push_async_callback(drain)
+    return courier
 
 
 async def _link_secret(settings: Settings, world: World) -> bytes:

@@ -2,10 +2,12 @@
 
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipeline.cli.options import AsJson, Home, Server
+from pipeline.cli.webhook_commands import webhooks
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed (with --wait also: the job failed or was cancelled);"
@@ -35,6 +37,7 @@ dead_letters = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(webhooks, name="webhooks")
 
 budgets = typer.Typer(help="Limit what may be spent.", no_args_is_help=True)
 app.add_typer(budgets, name="budgets")
@@ -52,25 +55,10 @@ class Role(StrEnum):
     SUBSCRIBER = "subscriber"
 
 
-Home = Annotated[
-    Path | None, typer.Option("--home", help="Folder of the database and pictures [./.limner].")
-]
 Host = Annotated[
     str | None, typer.Option("--host", help="Loopback address to listen on [127.0.0.1].")
 ]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on [8080]; 0 = any.")]
-Server = Annotated[
-    str | None,
-    typer.Option(
-        "--server",
-        envvar="LIMNER_SERVER",
-        show_envvar=False,
-        metavar="URL",
-        help="The server to speak to, and no other [http://127.0.0.1:8080; LIMNER_SERVER]."
-        " Where it is not named and none runs, the command takes the database itself.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OnUnknown = Annotated[
     str | None,
     typer.Option(

@@ -198,7 +198,7 @@ async def _in_process(
         stack.callback(configure_logging)
         try:
             with misconfiguration_told():
-                limner = await stack.enter_async_context(running(settings))
+                limner = await stack.enter_async_context(running(settings, sends_webhooks=works))
         except AlreadyRunning as exc:
             raise CommandFailed(
                 f"{exc}, but nothing answers on {address or 'any known port'}."

@@ -21,6 +21,7 @@ from pipeline.routes import (
     providers,
     push,
     replay,
+    webhooks,
     worker,
 )
 from pipeline.routes.callers import KnownCallers
@@ -60,6 +61,7 @@ def create_api() -> FastAPI:
         calls,
         providers,
         dispatch,
+        webhooks,
         worker,
         push,
         health,
