@@ -39,15 +39,20 @@ class Format(NamedTuple):
     pillow_name: str
     content_type: str
     strip: Callable[[bytes], Stripped]
+    # Puts an XMP packet into a stripped file.
+    label: Callable[[bytes, bytes], bytes]
 
 
-PNG = Format("PNG", "image/png", png.strip)
-JPEG = Format("JPEG", "image/jpeg", jpeg.strip)
-WEBP = Format("WEBP", "image/webp", webp.strip)
+PNG = Format("PNG", "image/png", png.strip, png.label)
+JPEG = Format("JPEG", "image/jpeg", jpeg.strip, jpeg.label)
+WEBP = Format("WEBP", "image/webp", webp.strip, webp.label)
 
 
-def take_in(data: bytes) -> tuple[Rendition, tuple[Rendition, ...]]:
-    """Return the picture, stripped, and its variants, narrowest first; or raise `BadPicture`."""
+def take_in(data: bytes, packet: bytes = b"") -> tuple[Rendition, tuple[Rendition, ...]]:
+    """Return the picture, stripped, and its variants, narrowest first; or raise `BadPicture`.
+
+    *packet* is the XMP that is put into each of them.
+    """
     found, stripped = _checked(data)
     image = _decode(found, stripped)
     kept = stripped.data
@@ -55,7 +60,17 @@ def take_in(data: bytes) -> tuple[Rendition, tuple[Rendition, ...]]:
     if turn is not None:
         image = image.transpose(turn)
         kept = _encode_again(found, image, stripped.lossless)
-    return Rendition(kept, found.content_type, *image.size), variants(image)
+    if packet:
+        kept = found.label(kept, packet)
+    return Rendition(kept, found.content_type, *image.size), variants(image, packet)
+
+
+def packet_of(data: bytes) -> bytes:
+    """The XMP packet of a picture, empty where it has none; or raise `BadPicture`.
+
+    Pixels are not looked at.
+    """
+    return _checked(data)[1].xmp
 
 
 def decode(data: bytes) -> Image.Image:
@@ -74,7 +89,7 @@ def sniff(data: bytes) -> Format:
     raise BadPicture("format", "these bytes are neither PNG nor JPEG nor WebP")
 
 
-def variants(image: Image.Image) -> tuple[Rendition, ...]:
+def variants(image: Image.Image, packet: bytes = b"") -> tuple[Rendition, ...]:
     """Make WebP renditions of a quarter, a half and the whole of the widest useful width.
 
     That is 1280 pixels or, where it is narrower, the picture's own width: 320, 640, 1280 for most,
@@ -90,7 +105,10 @@ def variants(image: Image.Image) -> tuple[Rendition, ...]:
         if size != smaller.size:
             # From the one before: half the time of scaling from the original.
             smaller = smaller.resize(size, Image.Resampling.BICUBIC)
-        made.append(Rendition(_webp(smaller, profile), WEBP.content_type, *size))
+        data = _webp(smaller, profile)
+        if packet:
+            data = webp.label(data, packet)
+        made.append(Rendition(data, WEBP.content_type, *size))
     return tuple(reversed(made))
 
 

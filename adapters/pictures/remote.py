@@ -10,11 +10,11 @@ class Rendition(NamedTuple):
     height: int
 
 
-def take_in(data: bytes) -> tuple[Rendition, tuple[Rendition, ...]]:
+def take_in(data: bytes, packet: bytes) -> tuple[Rendition, tuple[Rendition, ...]]:
     """Take a picture in, in whichever process this is called; see `codec.take_in`."""
     from adapters.pictures import codec
 
-    return codec.take_in(data)
+    return codec.take_in(data, packet)
 
 
 def compare(draft: bytes, final: bytes) -> tuple[float, int]:
