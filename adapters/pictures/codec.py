@@ -117,7 +117,9 @@ def plain(image: Image.Image) -> Image.Image:
     if image.mode == "I;16":
         # Pillow would cut off at 255 instead of scaling: take the high bytes.
         image = Image.frombytes("L", image.size, image.tobytes()[1::2])
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    # `convert` would copy a picture that is of this mode already: 160 MB of the largest.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _checked(data: bytes) -> tuple[Format, Stripped]:

@@ -12,7 +12,7 @@ from adapters.local.processes import InlineProcesses
 from adapters.pictures import codec, xmp
 from adapters.pictures.worker import PillowPictures
 from schemas.provenance import Provenance, SourceType
-from tests.adapters.test_pictures_contract import (
+from tests.pictures import (
     DELIVERED,
     PROMPT,
     SECRETS,
