@@ -353,6 +353,17 @@ class Web(Protocol):
         """
 
 
+class Fetcher(Protocol):
+    """Takes pictures from addresses that callers name."""
+
+    async def fetch(self, url: str) -> bytes:
+        """Bytes that begin as a picture, at most as many as a picture may have.
+
+        Raises `AddressRefused` before anything left, `NoReply`, and `NotFetched` where what came
+        is no picture. No text names the address, or where it leads.
+        """
+
+
 class Processes(Protocol):
     """A few worker processes for work that would hold up the event loop."""
 

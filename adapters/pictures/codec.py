@@ -11,6 +11,7 @@ from PIL import Image
 
 from adapters.errors import BadPicture
 from adapters.pictures import jpeg, png, webp
+from adapters.pictures.magic import format_of
 from adapters.pictures.remote import Rendition
 from adapters.pictures.stripped import UPRIGHT, Stripped
 
@@ -46,6 +47,7 @@ class Format(NamedTuple):
 PNG = Format("PNG", "image/png", png.strip, png.label)
 JPEG = Format("JPEG", "image/jpeg", jpeg.strip, jpeg.label)
 WEBP = Format("WEBP", "image/webp", webp.strip, webp.label)
+FORMATS = {one.pillow_name: one for one in (PNG, JPEG, WEBP)}
 
 
 def take_in(data: bytes, packet: bytes = b"") -> tuple[Rendition, tuple[Rendition, ...]]:
@@ -80,13 +82,10 @@ def decode(data: bytes) -> Image.Image:
 
 def sniff(data: bytes) -> Format:
     """Tell the format by its first bytes, never by what anybody claims."""
-    if data.startswith(png.MAGIC):
-        return PNG
-    if data.startswith(jpeg.MAGIC):
-        return JPEG
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return WEBP
-    raise BadPicture("format", "these bytes are neither PNG nor JPEG nor WebP")
+    found = format_of(data)
+    if found is None:
+        raise BadPicture("format", "these bytes are neither PNG nor JPEG nor WebP")
+    return FORMATS[found]
 
 
 def variants(image: Image.Image, packet: bytes = b"") -> tuple[Rendition, ...]:
