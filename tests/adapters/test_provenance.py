@@ -1,17 +1,25 @@
 """What pictures tell of how they came to be, as readers that know nothing of us find it."""
 
 import io
+from dataclasses import replace
 from uuid import UUID
 from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
-from adapters.errors import BadPicture
+from adapters.errors import BadPicture, Unavailable
 from adapters.local.processes import InlineProcesses
 from adapters.pictures import codec, xmp
 from adapters.pictures.worker import PillowPictures
+from adapters.ports import PaintedPicture, Painting, PaintRequest, TakenPicture
+from adapters.store import reads
+from pipeline.generate import generate
 from schemas.provenance import Provenance, SourceType
+from schemas.tasks import ImageTask
+from states.table import State
+from tests.fakes.clock import FakeClock
+from tests.fakes.provider import COST
 from tests.pictures import (
     DELIVERED,
     PROMPT,
@@ -22,6 +30,7 @@ from tests.pictures import (
     painting,
     saved,
 )
+from tests.world import TENANT, world_on
 
 PICTURES = PillowPictures(InlineProcesses())
 IMAGE_ID = UUID("01a2092c-6fdb-759d-b0af-1a1c80689790")
@@ -159,3 +168,43 @@ def test_only_names_and_an_id_are_written() -> None:
     assert len(packet) < 1_200
     assert xmp.read(packet).ai_system == "p   " + "q" * 196
     assert io.BytesIO(packet).readline() == packet
+
+
+class DiesOnce(PillowPictures):
+    """Its worker process dies over the second picture, once."""
+
+    taken = 0
+
+    async def take_in(self, data: bytes, provenance: Provenance | None = None) -> TakenPicture:
+        self.taken += 1
+        if self.taken == 2:
+            raise Unavailable("a worker process died")
+        return await super().take_in(data, provenance)
+
+
+async def test_what_is_done_again_after_a_death_has_the_same_bytes(sqlite_url: str) -> None:
+    """Otherwise the first round's objects would be left behind, under other names."""
+
+    async def two(request: PaintRequest) -> Painting:
+        made = [saved(painting("L" if grey else "RGB"), "PNG") for grey in (False, True)]
+        painted = [PaintedPicture(data, "image/png", request.seed) for data in made]
+        return Painting(tuple(painted), "paid-1", COST)
+
+    async with world_on(sqlite_url) as world:
+        assert isinstance(world.clock, FakeClock)
+        worker = replace(world.worker, pictures=DiesOnce(InlineProcesses()))
+        world.provider.script = [two]
+        job_id = await world.submit()
+        await generate(ImageTask(job_id=job_id, attempt=1), worker)
+        first = {key for key in world.blobs.objects if key.startswith("images/")}
+        assert len(first) == 4
+        await world.clock.advance(151)
+        await generate(ImageTask(job_id=job_id, attempt=1), worker)
+        assert (await world.job(job_id)).state is State.COMPLETED
+        images = await world.store.read(reads.images_of_jobs, TENANT, [job_id])
+        told = [xmp.read(codec.packet_of(world.blobs.objects[one.key])) for one in images]
+        assert [one.image_guid for one in told] == [one.id.urn for one in images]
+        assert {(one.ai_system, one.ai_system_version) for one in told} == {("paid", "paid-1")}
+        kept = {key for key in world.blobs.objects if key.startswith("images/")}
+        assert kept > first
+        assert len(kept) == 8
