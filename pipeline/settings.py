@@ -1,6 +1,5 @@
 """The settings, composed of the sections beside the adapters. Environment: `LIMNER_…`."""
 
-import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -121,11 +120,6 @@ class Settings(BaseSettings):
         if (reason := unknown_database(self.database_url)) is not None:
             raise ValueError(f"database_url: {reason}")
         self.api_key = _api_key(self.api_key, self.api_key_file)
-        if not _is_loopback(self.host) and self.api_key is None:
-            raise ValueError(
-                f"host {self.host!r} is not a loopback address: without LIMNER_API_KEY the service"
-                " may only listen on 127.0.0.1, ::1 or localhost"
-            )
         return self
 
 
@@ -150,12 +144,3 @@ def _api_key(key: SecretStr | None, file: Path | None) -> SecretStr | None:
     if " " in secret:
         raise ValueError(f"{name}: the key must have no spaces")
     return key
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,7 +1,8 @@
 """The composition root: the only place that names concrete adapters and joins the parts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import secrets
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -40,6 +41,7 @@ from pipeline.quarantine import quarantine
 from pipeline.refusals import check_start
 from pipeline.relay import Relay
 from pipeline.replay import Replay
+from pipeline.roles import Part
 from pipeline.settings import Misconfigured, Settings
 from pipeline.stragglers import Stragglers
 from pipeline.subscribers import SUBSCRIBERS
@@ -69,6 +71,8 @@ class Limner:
     courier: Courier
     fetcher: Fetcher
     link_secret: bytes = field(repr=False)
+    # Which parts of the service this process is.
+    parts: Part = Part.ALL
     # Set when the process must end although nobody asked it to (it lost its database's lock).
     must_stop: asyncio.Event = field(default_factory=asyncio.Event)
     ready: bool = False
@@ -106,17 +110,16 @@ class Limner:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, processes: Processes | None = None, *, sends_webhooks: bool = True
+    settings: Settings, processes: Processes | None = None, parts: Part = Part.ALL
 ) -> AsyncIterator[Limner]:
-    """Start everything in the order of dependence; on the way out stop it in reverse.
+    """Start *parts* in the order of dependence; on the way out stop them in reverse.
 
-    *processes* are the worker processes to use instead of own ones. Where it does not send
-    webhooks, the next process does.
+    *processes* are the worker processes to use instead of own ones.
     """
     failpoints = Failpoints(settings.failpoints) if settings.failpoints else NO_FAILPOINTS
     must_stop = asyncio.Event()
     world: World = settings.connect(settings)
-    check_start(settings, world)
+    check_start(settings, world, parts)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(world.close)
         store = await _open_store(settings, world.alone, failpoints, must_stop, stack)
@@ -130,11 +133,14 @@ async def running(
         await dispatching.refresh()
         estimates = Estimates(journal, world.clock, settings.local.concurrent_dispatches)
         stack.push_async_callback(estimates.stop)
+        providers = await _providers(settings, processes, world, failpoints, stack)
+        if parts is not Part.WEBHOOKS:  # it asks no provider, and has no key of one
+            _check_named(settings, providers)
         worker = Worker(
             journal=journal,
             clock=world.clock,
             ids=world.ids,
-            providers=await _providers(settings, processes, world, failpoints, stack),
+            providers=providers,
             blobs=guarded(await world.open_blobs(), "blobs", failpoints),
             pictures=guarded(PillowPictures(processes), "pictures", failpoints),
             budgets=_budgets(settings),
@@ -145,19 +151,8 @@ async def running(
         sweep = await _start_sending(settings, world, worker, dispatching, failpoints, stack)
         courier = _courier(settings, world, journal, failpoints, stack)
 
-        def on_news() -> None:
-            feed.wake()
-            sweep.wake()
-
         stragglers = Stragglers(worker, settings.times.sweep_interval_seconds)
-        loops = {
-            "sweep": sweep.run(),
-            "stragglers": stragglers.run(),
-            "feed": feed.run(),
-            "listen": store.listen(on_news),
-        }
-        if sends_webhooks:
-            loops["courier"] = courier.run()
+        loops = _loops(parts, world, store, feed, sweep, stragglers, courier)
         vital = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
         for task in vital:
             stack.push_async_callback(_ended, task)
@@ -186,7 +181,8 @@ async def running(
             consumers=_consumers(world, worker),
             courier=courier,
             fetcher=_fetcher(settings, failpoints, stack),
-            link_secret=await _link_secret(settings, world),
+            link_secret=await _link_secret(settings, world, parts),
+            parts=parts,
             must_stop=must_stop,
             ready=True,
         )
@@ -196,6 +192,36 @@ async def running(
         finally:
             limner.ready = False
             log.info("limner_stopping", drain_seconds=settings.times.drain_seconds)
+
+
+def _loops(
+    parts: Part,
+    world: World,
+    store: AnyStore,
+    feed: Feed,
+    sweep: Sweep,
+    stragglers: Stragglers,
+    courier: Courier,
+) -> dict[str, Coroutine[None, None, None]]:
+    """What goes on as long as the process does, beside the journal and the relay."""
+
+    def on_news() -> None:
+        feed.wake()
+        courier.hear()
+        # Where several processes share a database, each one sends itself what it has committed.
+        if world.alone:
+            sweep.wake()
+
+    loops = {"sweep": sweep.run() if Part.SWEEP in parts else sweep.follow_pauses()}
+    if Part.SWEEP in parts:
+        loops["stragglers"] = stragglers.run()
+    if Part.WEBHOOKS in parts:
+        loops["courier"] = courier.run()
+    if Part.CALLERS in parts:
+        loops["feed"] = feed.run()
+    if parts & (Part.CALLERS | Part.WEBHOOKS):
+        loops["listen"] = store.listen(on_news)
+    return loops
 
 
 async def _open_store(
@@ -231,7 +257,7 @@ async def _providers(
         stability = StabilityProvider(settings.stability, processes, within)
         found.append(await stack.enter_async_context(stability))
     by_name = {one.name: guarded(one, "provider", failpoints) for one in found}
-    providers = Providers(
+    return Providers(
         by_name=by_name,
         default=settings.default_provider,
         stand_ins={STABILITY: painter.name} if world.alone and STABILITY not in by_name else {},
@@ -239,6 +265,10 @@ async def _providers(
         fallback_after=timedelta(seconds=settings.fallback_after_seconds),
         on_unknown=settings.on_unknown,
     )
+
+
+def _check_named(settings: Settings, providers: Providers) -> None:
+    """Refuse a start whose settings name a provider that is not there."""
     named = [("default_provider", settings.default_provider)]
     named += [("provider_fallback", name) for name in settings.provider_fallback]
     for setting, name in named:
@@ -247,7 +277,6 @@ async def _providers(
             variable = f"LIMNER_{setting}".upper()
             why = f"{variable}: there is no provider {name!r}; known: {known}"
             raise Misconfigured(why, variable=variable)
-    return providers
 
 
 async def _start_sending(
@@ -343,9 +372,11 @@ def _fetcher(settings: Settings, failpoints: Failpoints, stack: AsyncExitStack) 
     return guarded(fetcher, "fetcher", failpoints)
 
 
-async def _link_secret(settings: Settings, world: World) -> bytes:
+async def _link_secret(settings: Settings, world: World, parts: Part) -> bytes:
     if settings.link_secret is not None:
         return settings.link_secret.get_secret_value().encode()
+    if Part.CALLERS not in parts:  # it signs for nobody
+        return secrets.token_bytes()
     return await world.link_secret()
 
 

@@ -63,6 +63,11 @@ class Courier:
         ):
             self._woken.set()
 
+    def hear(self) -> None:
+        """Another process has committed something; without endpoints nothing is looked at."""
+        if self._is_wanted:
+            self._woken.set()
+
     async def run(self) -> None:
         """Collect and send until cancelled; `sends` go on then."""
         if self._alone:

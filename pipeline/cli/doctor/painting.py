@@ -22,6 +22,8 @@ async def check_painting(report: Report, settings: Settings) -> None:
                 "home": Path(folder),
                 "database_url": f"sqlite:///{folder}/limner.sqlite",
                 "failpoints": [],
+                # Whether the service may listen elsewhere, the settings' own check says.
+                "host": "127.0.0.1",
             }
         )
         processes = WorkerProcesses(1)
