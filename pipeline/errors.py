@@ -59,6 +59,18 @@ class PictureMissing(PipelineError):
         )
 
 
+class PictureNotFetched(PipelineError):
+    status, code, title = 422, "picture_not_fetched", "The picture was not taken from its address"
+
+    def __init__(self, reason: str, field: str) -> None:
+        super().__init__(
+            f"{field}: {reason}. Nothing was stored and nothing charged. Name a picture of this"
+            " service by image_id or job_id, or upload the file. Whoever runs this service says"
+            " which addresses pictures are taken from (LIMNER_FETCH__…).",
+            field=field,
+        )
+
+
 class NoSuchDeadLetter(PipelineError):
     status, code, title = 404, "no_such_dead_letter", "There is no such dead letter"
 

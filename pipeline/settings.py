@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.failpoints import Armed
 from adapters.gcp.settings import GcpSettings
-from adapters.guard.settings import GuardSettings
+from adapters.guard.settings import FetchSettings, GuardSettings
 from adapters.local.connect import LocalSettings
 from adapters.providers.sketch.provider import SketchSettings
 from adapters.providers.stability.settings import StabilitySettings
@@ -104,6 +104,8 @@ class Settings(BaseSettings):
     local: LocalSettings = Field(default_factory=LocalSettings)
     # Where requests to addresses that callers name may go.
     guard: GuardSettings = GuardSettings()
+    # Which pictures are taken from such addresses: none, unless it is enabled.
+    fetch: FetchSettings = FetchSettings()
     sketch: SketchSettings = SketchSettings()
     # Its key and address are the environment's STABILITY_AI_API_KEY and STABILITY_AI_BASE_URL.
     stability: StabilitySettings = Field(default_factory=StabilitySettings)

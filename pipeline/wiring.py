@@ -13,11 +13,12 @@ import structlog
 from adapters.delivery import Consumer, Patience, Subscription
 from adapters.errors import Unavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints, guarded
+from adapters.guard.fetch import GuardedFetcher, NoFetcher
 from adapters.guard.web import GuardedWeb, SystemResolver
 from adapters.local.drain import finish_or_cancel
 from adapters.local.processes import WorkerProcesses
 from adapters.pictures.worker import PillowPictures
-from adapters.ports import BlobStore, Ids, ImageProvider, Processes, Web
+from adapters.ports import BlobStore, Fetcher, Ids, ImageProvider, Processes, Web
 from adapters.providers.stability.provider import NAME as STABILITY
 from adapters.providers.stability.provider import StabilityProvider
 from adapters.site import Site
@@ -72,6 +73,7 @@ class Limner:
     consumers: Mapping[str, Consumer]
     courier: Courier
     telemetry: Telemetry
+    fetcher: Fetcher
     link_secret: bytes = field(repr=False)
     # Which parts of the service this process is.
     parts: Part = Part.ALL
@@ -190,6 +192,7 @@ async def running(
             consumers=_consumers(world, worker),
             courier=courier,
             telemetry=telemetry,
+            fetcher=_fetcher(settings, failpoints, stack),
             link_secret=await _link_secret(settings, world, parts),
             parts=parts,
             must_stop=must_stop,
@@ -392,6 +395,15 @@ def _courier(
 
     stack.push_async_callback(drain)
     return courier
+
+
+def _fetcher(settings: Settings, failpoints: Failpoints, stack: AsyncExitStack) -> Fetcher:
+    fetcher: Fetcher = NoFetcher()
+    if settings.fetch.enabled:
+        resolver = SystemResolver()
+        stack.callback(resolver.close)
+        fetcher = GuardedFetcher(GuardedWeb(settings.fetch, resolve=resolver), settings.fetch)
+    return guarded(fetcher, "fetcher", failpoints)
 
 
 async def _link_secret(settings: Settings, world: World, parts: Part) -> bytes:

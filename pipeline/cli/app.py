@@ -1,6 +1,8 @@
 """The commands and their options. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
 
+from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -759,6 +761,17 @@ def resume(as_json: AsJson = False, server: Server = None, home: Home = None) ->
     from pipeline.cli.reach import speak
 
     speak(run_resume, server=server, home=home, as_json=as_json)
+
+
+@app.command()
+def provenance(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A PNG, JPEG or WebP.")],
+    as_json: AsJson = False,
+) -> None:
+    """What a picture file says of how it came to be, whoever made it."""
+    from pipeline.cli.provenance import run_provenance
+
+    run_provenance(file, as_json=as_json)
 
 
 @app.command()
