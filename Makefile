@@ -8,11 +8,12 @@ RUN := $(UV) run --locked --no-sync
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test check format generate clean
+.PHONY: help run serve test check k8s-check format generate clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 	@echo "make check  formats, lints, types, layers, generated files"
+	@echo "make k8s-check  builds every overlay of k8s/ and holds it to what it promises"
 	@echo "make format / make generate  mend what check finds"
 
 $(TOOLS)/bin/uv:
@@ -41,6 +42,10 @@ check: .venv/.synced
 	$(RUN) mypy
 	$(RUN) lint-imports
 	$(RUN) python -m pipeline.publish --check
+
+# Part of `make test` as well.
+k8s-check: .venv/.synced
+	$(RUN) pytest tests/k8s -q $(ARGS)
 
 format: .venv/.synced
 	$(RUN) ruff format .

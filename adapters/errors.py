@@ -60,6 +60,14 @@ class BlobStoreUnavailable(Unavailable):
     """Nothing was stored or read; the same call may be tried again."""
 
 
+class AddressRefused(AdapterError):
+    """The guard does not let anybody connect to this URL. The text says why, without its host."""
+
+
+class NoReply(AdapterError):
+    """A request to a caller's URL came to no reply; whether it arrived is not known."""
+
+
 class KeyTaken(AdapterError):
     """Other bytes lie under this key already; objects are never overwritten."""
 

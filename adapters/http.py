@@ -169,16 +169,16 @@ class ChargingService:
         return OutcomeUnknown(detail)
 
 
-def retry_after(headers: Mapping[str, str]) -> timedelta | None:
-    """How long a reply asks to wait: seconds, or a time of day against the reply's own `Date`."""
+def retry_after(headers: Mapping[str, str], most: timedelta = MOST_RETRY_AFTER) -> timedelta | None:
+    """How long a reply asks to wait, at most *most*: seconds, or a time against its own `Date`."""
     given = headers.get("retry-after", "").strip()
     if given.isascii() and given.isdigit() and len(given) < 10:
-        return min(timedelta(seconds=int(given)), MOST_RETRY_AFTER)
+        return min(timedelta(seconds=int(given)), most)
     try:
         wait = parsedate_to_datetime(given) - parsedate_to_datetime(headers.get("date", ""))
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(wait, timedelta(0)), MOST_RETRY_AFTER)
+    return min(max(wait, timedelta(0)), most)
 
 
 async def _whole(response: httpx2.Response, max_bytes: int) -> bytes:

@@ -3,7 +3,7 @@
 An adapter satisfies one by its shape; one contract suite a port is run against every adapter.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -313,6 +313,39 @@ class ImageProvider(Protocol):
 
         Raises `ResultGone` where it will never be told, `ProviderRefused` where there will be no
         picture; after `ProviderBusy` and `OutcomeUnknown` the same call may be tried again.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class WebReply:
+    """What a caller's URL answered; redirects are answers. Names of *headers* are small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    # False: the body was longer than asked for, or broke off.
+    whole: bool
+
+
+class Web(Protocol):
+    """Whatever lies behind addresses that callers name: requests leave only as the guard allows."""
+
+    async def check(self, url: str) -> None:
+        """Raise `AddressRefused` for a URL that `send` would refuse now, `NoReply` if in doubt."""
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        within: timedelta,
+        max_bytes: int,
+    ) -> WebReply:
+        """Send one request, once; follows no redirect, reads at most *max_bytes* of the reply.
+
+        Raises `AddressRefused` before anything left, `NoReply` when no status came *within*.
         """
 
 

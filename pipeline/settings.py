@@ -1,6 +1,5 @@
 """The settings, composed of the sections beside the adapters. Environment: `LIMNER_…`."""
 
-import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.failpoints import Armed
 from adapters.gcp.settings import GcpSettings
+from adapters.guard.settings import GuardSettings
 from adapters.local.connect import LocalSettings
 from adapters.providers.sketch.provider import SketchSettings
 from adapters.providers.stability.settings import StabilitySettings
@@ -44,6 +44,8 @@ class TimeSettings(BaseModel):
     # How long a stopping process lets running work end.
     drain_seconds: float = Field(default=10, ge=0)
     sweep_interval_seconds: float = Field(default=5, gt=0)
+    # What one attempt to send a webhook may take.
+    webhook_seconds: float = Field(default=15, gt=0, le=25)
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -99,6 +101,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1024)
     times: TimeSettings = TimeSettings()
     local: LocalSettings = Field(default_factory=LocalSettings)
+    # Where requests to addresses that callers name may go.
+    guard: GuardSettings = GuardSettings()
     sketch: SketchSettings = SketchSettings()
     # Its key and address are the environment's STABILITY_AI_API_KEY and STABILITY_AI_BASE_URL.
     stability: StabilitySettings = Field(default_factory=StabilitySettings)
@@ -114,11 +118,6 @@ class Settings(BaseSettings):
         if (reason := unknown_database(self.database_url)) is not None:
             raise ValueError(f"database_url: {reason}")
         self.api_key = _api_key(self.api_key, self.api_key_file)
-        if not _is_loopback(self.host) and self.api_key is None:
-            raise ValueError(
-                f"host {self.host!r} is not a loopback address: without LIMNER_API_KEY the service"
-                " may only listen on 127.0.0.1, ::1 or localhost"
-            )
         return self
 
 
@@ -143,12 +142,3 @@ def _api_key(key: SecretStr | None, file: Path | None) -> SecretStr | None:
     if " " in secret:
         raise ValueError(f"{name}: the key must have no spaces")
     return key
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

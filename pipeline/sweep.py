@@ -72,6 +72,15 @@ class Sweep:
             else:
                 await self._guarded(self._send_news)
 
+    async def follow_pauses(self) -> None:
+        """Where another process sweeps: see, as often, whether jobs are paused."""
+        while True:
+            await self.worker.clock.sleep(self.interval_seconds)
+            await self._guarded(self._see_pauses)
+
+    async def _see_pauses(self, _: datetime) -> None:
+        await self.dispatching.refresh()
+
     async def _wait(self, seconds: float) -> None:
         timer = asyncio.ensure_future(self.worker.clock.sleep(seconds))
         news = asyncio.ensure_future(self._news.wait())

@@ -1,7 +1,8 @@
 """The composition root: the only place that names concrete adapters and joins the parts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import secrets
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,9 +13,11 @@ import structlog
 from adapters.delivery import Consumer, Patience, Subscription
 from adapters.errors import Unavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints, guarded
+from adapters.guard.web import GuardedWeb, SystemResolver
+from adapters.local.drain import finish_or_cancel
 from adapters.local.processes import WorkerProcesses
 from adapters.pictures.worker import PillowPictures
-from adapters.ports import BlobStore, Ids, ImageProvider, Processes
+from adapters.ports import BlobStore, Ids, ImageProvider, Processes, Web
 from adapters.providers.stability.provider import NAME as STABILITY
 from adapters.providers.stability.provider import StabilityProvider
 from adapters.site import Site
@@ -38,10 +41,13 @@ from pipeline.quarantine import quarantine
 from pipeline.refusals import check_start
 from pipeline.relay import Relay
 from pipeline.replay import Replay
+from pipeline.roles import Part
 from pipeline.settings import Misconfigured, Settings
 from pipeline.stragglers import Stragglers
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
+from pipeline.webhooks.attempt import Sender
+from pipeline.webhooks.courier import Courier
 from pipeline.worker import TimeBudgets, Worker
 
 log = structlog.get_logger(__name__)
@@ -62,7 +68,10 @@ class Limner:
     replay: Replay
     # Who takes events that come from a durable bus, by the subscriber's name.
     consumers: Mapping[str, Consumer]
+    courier: Courier
     link_secret: bytes = field(repr=False)
+    # Which parts of the service this process is.
+    parts: Part = Part.ALL
     # Set when the process must end although nobody asked it to (it lost its database's lock).
     must_stop: asyncio.Event = field(default_factory=asyncio.Event)
     ready: bool = False
@@ -83,6 +92,10 @@ class Limner:
     def blobs(self) -> BlobStore:
         return self.worker.blobs
 
+    @property
+    def web(self) -> Web:
+        return self.courier.sender.web
+
     async def is_ready(self) -> bool:
         """Whether requests can be served: started, not stopping, and the database answers."""
         if not self.ready or self.must_stop.is_set():
@@ -95,15 +108,17 @@ class Limner:
 
 
 @asynccontextmanager
-async def running(settings: Settings, processes: Processes | None = None) -> AsyncIterator[Limner]:
-    """Start everything in the order of dependence; on the way out stop it in reverse.
+async def running(
+    settings: Settings, processes: Processes | None = None, parts: Part = Part.ALL
+) -> AsyncIterator[Limner]:
+    """Start *parts* in the order of dependence; on the way out stop them in reverse.
 
     *processes* are the worker processes to use instead of own ones.
     """
     failpoints = Failpoints(settings.failpoints) if settings.failpoints else NO_FAILPOINTS
     must_stop = asyncio.Event()
     world: World = settings.connect(settings)
-    check_start(settings, world)
+    check_start(settings, world, parts)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(world.close)
         store = await _open_store(settings, world.alone, failpoints, must_stop, stack)
@@ -117,11 +132,14 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
         await dispatching.refresh()
         estimates = Estimates(journal, world.clock, settings.local.concurrent_dispatches)
         stack.push_async_callback(estimates.stop)
+        providers = await _providers(settings, processes, world, failpoints, stack)
+        if parts is not Part.WEBHOOKS:  # it asks no provider, and has no key of one
+            _check_named(settings, providers)
         worker = Worker(
             journal=journal,
             clock=world.clock,
             ids=world.ids,
-            providers=await _providers(settings, processes, world, failpoints, stack),
+            providers=providers,
             blobs=guarded(await world.open_blobs(), "blobs", failpoints),
             pictures=guarded(PillowPictures(processes), "pictures", failpoints),
             budgets=_budgets(settings),
@@ -130,18 +148,10 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
         feed = Feed(journal, world.clock)
         journal.subscribe(feed.wake)
         sweep = await _start_sending(settings, world, worker, dispatching, failpoints, stack)
-
-        def on_news() -> None:
-            feed.wake()
-            sweep.wake()
+        courier = _courier(settings, world, journal, failpoints, stack)
 
         stragglers = Stragglers(worker, settings.times.sweep_interval_seconds)
-        loops = {
-            "sweep": sweep.run(),
-            "stragglers": stragglers.run(),
-            "feed": feed.run(),
-            "listen": store.listen(on_news),
-        }
+        loops = _loops(parts, world, store, feed, sweep, stragglers, courier)
         vital = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
         for task in vital:
             stack.push_async_callback(_ended, task)
@@ -168,7 +178,9 @@ async def running(settings: Settings, processes: Processes | None = None) -> Asy
                 settings.replay_events_per_second,
             ),
             consumers=_consumers(world, worker),
-            link_secret=await _link_secret(settings, world),
+            courier=courier,
+            link_secret=await _link_secret(settings, world, parts),
+            parts=parts,
             must_stop=must_stop,
             ready=True,
         )
@@ -198,6 +210,36 @@ async def site_of(settings: Settings) -> AsyncIterator[Site | None]:
         if lacking := world.lacks(_budgets(settings).dispatch_deadline):
             raise Misconfigured(*lacking)
         yield await world.open_site({one.name: one.types for one in SUBSCRIBERS})
+
+
+def _loops(
+    parts: Part,
+    world: World,
+    store: AnyStore,
+    feed: Feed,
+    sweep: Sweep,
+    stragglers: Stragglers,
+    courier: Courier,
+) -> dict[str, Coroutine[None, None, None]]:
+    """What goes on as long as the process does, beside the journal and the relay."""
+
+    def on_news() -> None:
+        feed.wake()
+        courier.hear()
+        # Where several processes share a database, each one sends itself what it has committed.
+        if world.alone:
+            sweep.wake()
+
+    loops = {"sweep": sweep.run() if Part.SWEEP in parts else sweep.follow_pauses()}
+    if Part.SWEEP in parts:
+        loops["stragglers"] = stragglers.run()
+    if Part.WEBHOOKS in parts:
+        loops["courier"] = courier.run()
+    if Part.CALLERS in parts:
+        loops["feed"] = feed.run()
+    if parts & (Part.CALLERS | Part.WEBHOOKS):
+        loops["listen"] = store.listen(on_news)
+    return loops
 
 
 async def _open_store(
@@ -233,7 +275,7 @@ async def _providers(
         stability = StabilityProvider(settings.stability, processes, within)
         found.append(await stack.enter_async_context(stability))
     by_name = {one.name: guarded(one, "provider", failpoints) for one in found}
-    providers = Providers(
+    return Providers(
         by_name=by_name,
         default=settings.default_provider,
         stand_ins={STABILITY: painter.name} if world.alone and STABILITY not in by_name else {},
@@ -241,6 +283,10 @@ async def _providers(
         fallback_after=timedelta(seconds=settings.fallback_after_seconds),
         on_unknown=settings.on_unknown,
     )
+
+
+def _check_named(settings: Settings, providers: Providers) -> None:
+    """Refuse a start whose settings name a provider that is not there."""
     named = [("default_provider", settings.default_provider)]
     named += [("provider_fallback", name) for name in settings.provider_fallback]
     for setting, name in named:
@@ -249,7 +295,6 @@ async def _providers(
             variable = f"LIMNER_{setting}".upper()
             why = f"{variable}: there is no provider {name!r}; known: {known}"
             raise Misconfigured(why, variable=variable)
-    return providers
 
 
 async def _start_sending(
@@ -313,9 +358,34 @@ def _consumers(world: World, worker: Worker) -> dict[str, Consumer]:
     }
 
 
-async def _link_secret(settings: Settings, world: World) -> bytes:
+def _courier(
+    settings: Settings,
+    world: World,
+    journal: Journal,
+    failpoints: Failpoints,
+    stack: AsyncExitStack,
+) -> Courier:
+    resolver = SystemResolver()
+    stack.callback(resolver.close)
+    web = guarded(GuardedWeb(settings.guard, resolve=resolver), "web", failpoints)
+    timeout = timedelta(seconds=settings.times.webhook_seconds)
+    courier = Courier(Sender(journal, world.clock, world.ids, web, timeout), alone=world.alone)
+    journal.subscribe(courier.take)
+
+    async def drain() -> None:
+        await finish_or_cancel(
+            courier.sends, timeout_seconds=settings.times.drain_seconds, clock=world.clock
+        )
+
+    stack.push_async_callback(drain)
+    return courier
+
+
+async def _link_secret(settings: Settings, world: World, parts: Part) -> bytes:
     if settings.link_secret is not None:
         return settings.link_secret.get_secret_value().encode()
+    if Part.CALLERS not in parts:  # it signs for nobody
+        return secrets.token_bytes()
     return await world.link_secret()
 
 

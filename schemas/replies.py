@@ -33,7 +33,10 @@ def plain(amount: Decimal) -> str:
 
 
 def dollars(amount: Decimal) -> str:
-    return f"{'-' if amount < 0 else ''}${plain(abs(amount))}"
+    """As people write it: cents are two digits, and what is less than a cent is not rounded."""
+    number = plain(abs(amount))
+    cents = "0" if number[-2:-1] == "." else ""
+    return f"{'-' if amount < 0 else ''}${number}{cents}"
 
 
 # A sum, or a share of one: text, so that it stays exact however long it is.

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +23,13 @@ for _name in [name for name in os.environ if name.startswith("STABILITY_AI_")]:
 
 IN_CI = os.environ.get("CI") == "true"
 TEMPLATE = "limner_template"
+
+
+def pytest_configure() -> None:
+    # A shell's background job ignores Ctrl-C, and whom it starts inherits that: programs that the
+    # tests interrupt would go on for ever.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

@@ -516,6 +516,7 @@ def test_doctor_knows_an_old_schema_from_a_new_one_and_names_every_bad_setting_a
 ) -> None:
     with closing(sqlite3.connect(tmp_path / "limner.sqlite")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        database.execute("UPDATE lineage SET serves = ?", (revision,))
     settings = {
         "database_url": "mysql://me:secret@host/pictures",
         "times__lease_seconds": "1",
@@ -541,6 +542,15 @@ def test_doctor_knows_an_old_schema_from_a_new_one_and_names_every_bad_setting_a
     assert database_told["level"] == level
     assert f"at revision {revision}" in database_told["detail"]
     assert remedy in database_told["remedy"]
+
+
+def test_doctor_says_that_nobody_may_listen_where_others_reach_it_without_a_key(
+    tmp_path: Path, free_port: str
+) -> None:
+    done = command("doctor", "--json", home=str(tmp_path), port=free_port, host="0.0.0.0")
+    (told,) = findings(done)["settings"]
+    assert told["level"] == "fail"
+    assert "LIMNER_API_KEY" in told["detail"]
 
 
 def test_doctor_names_what_the_world_lacks(tmp_path: Path, other_program: str) -> None:

@@ -106,7 +106,7 @@ def test_a_setting_that_leads_elsewhere_is_refused(changes: dict[str, Any]) -> N
     ("arguments", "told"),
     [
         (("subscriber", "nobody"), "no such subscriber; known: blog-linking, draft-promotion"),
-        (("serve", "--role", "subscriber"), "--name goes with --role subscriber"),
+        (("serve", "--role", "worker", "--name", "blog-linking"), "--name goes with --role"),
         (("serve", "--name", "blog-linking"), "--name goes with --role subscriber"),
         (("serve", "--role", "other"), "is not one of"),
     ],
@@ -119,10 +119,13 @@ def test_a_role_that_there_is_not_is_wrong_usage(
     assert told in " ".join(done.stderr.replace("│", "").split())
 
 
-def test_in_the_local_profile_there_is_nothing_to_pull(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "role", ["api", "worker", "sweep", "subscriber", "subscriber --name blog-linking"]
+)
+def test_the_local_profile_has_no_roles(tmp_path: Path, role: str) -> None:
     home = tmp_path / "home"
-    done = command("serve", "--role", "subscriber", "--name", "blog-linking", home=str(home))
-    assert (done.returncode, "calls its subscribers itself" in done.stderr) == (1, True)
+    done = command("serve", "--role", *role.split(), home=str(home))
+    assert (done.returncode, "one process is the whole service" in done.stderr) == (1, True)
     assert not home.exists()
 
 
@@ -134,3 +137,20 @@ def test_doctor_asks_for_the_providers_without_google(tmp_path: Path) -> None:
     found = {one["check"]: one for one in json.loads(done.stdout)["findings"]}
     assert found["providers"]["level"] == "ok"
     assert "sketch, the default" in found["providers"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("role", "lacking"),
+    [
+        ("all", {"LIMNER_API_KEY", "LIMNER_LINK_SECRET"}),
+        ("api", {"LIMNER_API_KEY", "LIMNER_LINK_SECRET"}),
+    ]
+    + [(role, set[str]()) for role in ("worker", "subscriber", "sweep")],
+)
+def test_only_who_answers_callers_needs_what_callers_are_known_by(
+    tmp_path: Path, role: str, lacking: set[str]
+) -> None:
+    done = command("serve", "--role", role, home=str(tmp_path), connect=CONNECT, **WHOLE)
+    assert done.returncode == 2
+    named = {line.removeprefix("limner: ").partition(":")[0] for line in done.stderr.splitlines()}
+    assert named == {"LIMNER_DATABASE_URL"} | lacking

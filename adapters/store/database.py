@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -76,7 +76,7 @@ async def migrate(url: str) -> None:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or _file_exists(parsed):
-        at = await _revision(parsed)
+        at = (await _schema(parsed)).revision
         if at is not None and at > head():
             raise SchemaOutdated(
                 f"the database is at revision {at}, newer than this program's {head()}: it belongs"
@@ -88,11 +88,11 @@ async def migrate(url: str) -> None:
 
 
 async def is_current(url: str) -> bool:
-    """Whether the database is at this program's schema; False for one that is not there."""
+    """Whether this program can run on the database's schema; False for one that is not there."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not _file_exists(parsed):
         return False
-    return await _revision(parsed) == head()
+    return _serves_us(await _schema(parsed))
 
 
 def _file_exists(url: URL) -> bool:
@@ -100,26 +100,50 @@ def _file_exists(url: URL) -> bool:
 
 
 async def check_schema(url: str) -> None:
-    """Raise `SchemaOutdated` unless the database is at this program's schema."""
-    at = await _revision(make_url(url))
-    if at != head():
+    """Raise `SchemaOutdated` unless this program can run on the database's schema: its own, or a
+    later one that serves it still, as while a cluster is updated."""
+    schema = await _schema(make_url(url))
+    if _serves_us(schema):
+        return
+    if schema.revision is not None and schema.revision > head():
         raise SchemaOutdated(
-            f"the database is at revision {at or 'none'}, this program needs {head()}:"
-            " run `limner migrate`"
+            f"the database is at revision {schema.revision}, which serves programs of"
+            f" {schema.serves or schema.revision} and later; this one is of {head()}:"
+            " run the later release"
         )
+    raise SchemaOutdated(
+        f"the database is at revision {schema.revision or 'none'}, this program needs {head()}:"
+        " run `limner migrate`"
+    )
 
 
-async def _revision(url: URL) -> str | None:
-    found: list[str | None] = []
+class _Schema(NamedTuple):
+    """What a database has: None where it has none, or does not say."""
+
+    revision: str | None = None
+    serves: str | None = None
+
+
+def _serves_us(schema: _Schema) -> bool:
+    if schema.revision is None or schema.revision < head():
+        return False
+    return schema.revision == head() or (schema.serves is not None and schema.serves <= head())
+
+
+async def _schema(url: URL) -> _Schema:
+    found = [_Schema()]
 
     def look(connection: sa.Connection) -> None:
         if not sa.inspect(connection).has_table("alembic_version"):
-            found.append(None)
             return
-        found.append(connection.scalar(sa.text("SELECT version_num FROM alembic_version")))
+        revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        serves = None
+        if revision is not None and revision > head():
+            serves = connection.scalar(sa.text("SELECT serves FROM lineage"))
+        found.append(_Schema(revision, serves))
 
     await _with_connection(url, look, writes=False)
-    return found[0]
+    return found[-1]
 
 
 async def _with_connection(

@@ -111,7 +111,8 @@ def _decoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
     if isinstance(column.type, sa.JSON):
         return lambda value: None if value is None else pydantic_core.from_json(value)
     if isinstance(column.type, sa.Enum):
-        return column.type.enum_class  # of values, not of names
+        members: Any = column.type.enum_class  # of values, not of names
+        return (lambda value: value and members(value)) if column.nullable else members
     if dialect.name == "postgresql":
         return None  # asyncpg gives aware datetimes in UTC, UUIDs and Decimals
     processor: Codec = column.type.dialect_impl(dialect).result_processor(dialect, None)

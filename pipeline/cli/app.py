@@ -2,10 +2,13 @@
 
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipeline.cli.options import AsJson, Home, Server
+from pipeline.cli.webhook_commands import webhooks
+from pipeline.roles import Role
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed (with --wait also: the job failed or was cancelled);"
@@ -35,6 +38,7 @@ dead_letters = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(webhooks, name="webhooks")
 
 budgets = typer.Typer(help="Limit what may be spent.", no_args_is_help=True)
 app.add_typer(budgets, name="budgets")
@@ -47,30 +51,11 @@ providers = typer.Typer(help="Who paints, how each does; say that one is mended.
 app.add_typer(providers, name="providers")
 
 
-class Role(StrEnum):
-    SERVICE = "service"
-    SUBSCRIBER = "subscriber"
-
-
-Home = Annotated[
-    Path | None, typer.Option("--home", help="Folder of the database and pictures [./.limner].")
-]
 Host = Annotated[
-    str | None, typer.Option("--host", help="Loopback address to listen on [127.0.0.1].")
+    str | None,
+    typer.Option("--host", help="Address to listen on [127.0.0.1]; others need LIMNER_API_KEY."),
 ]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on [8080]; 0 = any.")]
-Server = Annotated[
-    str | None,
-    typer.Option(
-        "--server",
-        envvar="LIMNER_SERVER",
-        show_envvar=False,
-        metavar="URL",
-        help="The server to speak to, and no other [http://127.0.0.1:8080; LIMNER_SERVER]."
-        " Where it is not named and none runs, the command takes the database itself.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OnUnknown = Annotated[
     str | None,
     typer.Option(
@@ -113,24 +98,28 @@ def every(
 @app.command()
 def serve(
     role: Annotated[
-        Role, typer.Option(help="subscriber: pull the events of one subscriber instead.")
-    ] = Role.SERVICE,
+        Role, typer.Option(help="Which part of the service this process is, beside Google Cloud.")
+    ] = Role.ALL,
     name: Annotated[
-        str | None, typer.Option(help="Which subscriber, such as blog-linking.")
+        str | None,
+        typer.Option(
+            help="The subscriber whose events are pulled, such as blog-linking; without it those"
+            " of all are taken as they are pushed."
+        ),
     ] = None,
     host: Host = None,
     port: Port = None,
     home: Home = None,
 ) -> None:
-    """Run the service: API, queue, bus, subscribers and sweep in one process."""
-    if (name is None) is (role is Role.SUBSCRIBER):
-        raise typer.BadParameter("--name goes with --role subscriber, and only with it")
+    """Run the service: API, worker, subscribers and sweep in one process, or one of them."""
+    if name is not None and role is not Role.SUBSCRIBER:
+        raise typer.BadParameter("--name goes with --role subscriber only")
     if name is not None:
         subscriber(name, host=host, port=port, home=home)
     from pipeline.cli.serve import run_service
     from pipeline.cli.start import started
 
-    started(run_service, host=host, port=port, home=home)
+    started(partial(run_service, role=role), host=host, port=port, home=home)
 
 
 @app.command()
@@ -140,7 +129,7 @@ def subscriber(
     port: Port = None,
     home: Home = None,
 ) -> None:
-    """Pull the events of one subscriber from Pub/Sub and apply them: `serve --role subscriber`."""
+    """Pull the events of one subscriber from Pub/Sub: `serve --role subscriber --name NAME`."""
     from pipeline.cli.serve import run_subscriber
     from pipeline.cli.start import started
 

@@ -38,6 +38,14 @@ from schemas.replies import (
     QuoteResponse,
 )
 from schemas.requests import BudgetName, BudgetRequest
+from schemas.webhooks import (
+    DeliveryListResponse,
+    DeliveryResponse,
+    RedeliveryResponse,
+    WebhookListResponse,
+    WebhookResponse,
+    WebhookWithSecretResponse,
+)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -48,6 +56,7 @@ BUDGETS = "/api/v1/images/budgets"
 CALLS = "/api/v1/images/calls"
 PROVIDERS = "/api/v1/images/providers"
 DEAD_LETTERS = "/api/v1/dead-letters"
+WEBHOOKS = "/api/v1/webhooks"
 PROBLEM_TYPE = "application/problem+json"
 CONNECT_SECONDS = 5.0
 REPLY_SECONDS = 30.0
@@ -216,6 +225,42 @@ class Client:
         body = asked.model_dump(mode="json", exclude_none=True)
         return await self._call(ReplayResponse, "POST", "/api/v1/replay", json=body)
 
+    async def add_webhook(self, asked: dict[str, Any]) -> WebhookWithSecretResponse:
+        return await self._call(WebhookWithSecretResponse, "POST", WEBHOOKS, json=asked)
+
+    async def webhooks(self) -> WebhookListResponse:
+        return await self._call(WebhookListResponse, "GET", WEBHOOKS)
+
+    async def webhook(self, webhook_id: UUID) -> WebhookResponse:
+        return await self._call(WebhookResponse, "GET", f"{WEBHOOKS}/{webhook_id}")
+
+    async def change_webhook(self, webhook_id: UUID, asked: dict[str, Any]) -> WebhookResponse:
+        return await self._call(WebhookResponse, "PATCH", f"{WEBHOOKS}/{webhook_id}", json=asked)
+
+    async def remove_webhook(self, webhook_id: UUID) -> None:
+        await self._reply("DELETE", f"{WEBHOOKS}/{webhook_id}")
+
+    async def rotate_secret(
+        self, webhook_id: UUID, asked: dict[str, Any]
+    ) -> WebhookWithSecretResponse:
+        path = f"{WEBHOOKS}/{webhook_id}/secret"
+        return await self._call(WebhookWithSecretResponse, "POST", path, json=asked)
+
+    async def test_webhook(self, webhook_id: UUID) -> DeliveryResponse:
+        return await self._call(DeliveryResponse, "POST", f"{WEBHOOKS}/{webhook_id}/test")
+
+    async def deliveries(self, webhook_id: UUID, query: Query) -> DeliveryListResponse:
+        path = f"{WEBHOOKS}/{webhook_id}/deliveries"
+        return await self._call(DeliveryListResponse, "GET", path, params=query)
+
+    async def redeliver(self, webhook_id: UUID, delivery_id: UUID) -> DeliveryResponse:
+        path = f"{WEBHOOKS}/{webhook_id}/deliveries/{delivery_id}/redeliver"
+        return await self._call(DeliveryResponse, "POST", path)
+
+    async def redeliver_failed(self, webhook_id: UUID) -> RedeliveryResponse:
+        path = f"{WEBHOOKS}/{webhook_id}/deliveries/redeliver"
+        return await self._call(RedeliveryResponse, "POST", path)
+
     async def events(
         self, query: Query, *, after: str | None
     ) -> AsyncGenerator[httpx2.ServerSentEvent]:
@@ -237,14 +282,18 @@ class Client:
                     yield event
 
     async def _call(self, model: type[M], method: str, path: str, **request: Any) -> M:
-        async with self._told():
-            reply = await self._http.request(method, path, **request)
-        if not reply.is_success:
-            self._refuse(reply)
+        reply = await self._reply(method, path, **request)
         try:
             return model.model_validate_json(reply.content)
         except ValidationError as exc:
             raise NotLimner(self.address, f"its reply to {method} {path} is unknown") from exc
+
+    async def _reply(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        async with self._told():
+            reply = await self._http.request(method, path, **request)
+        if not reply.is_success:
+            self._refuse(reply)
+        return reply
 
     def _refuse(self, reply: httpx2.Response) -> None:
         media_type = reply.headers.get("content-type", "").partition(";")[0]

@@ -183,6 +183,7 @@ async def _in_process(
     settings: "Settings", address: str | None, *, works: bool
 ) -> AsyncIterator[Reached]:
     # They take a second to import, which a command that finds a server does not need.
+    from pipeline.roles import Part
     from pipeline.routes.app import create_app
     from pipeline.telemetry import configure_logging
     from pipeline.wiring import running
@@ -198,7 +199,8 @@ async def _in_process(
         stack.callback(configure_logging)
         try:
             with misconfiguration_told():
-                limner = await stack.enter_async_context(running(settings))
+                parts = Part.ALL if works else Part.ALL & ~Part.WEBHOOKS
+                limner = await stack.enter_async_context(running(settings, parts=parts))
         except AlreadyRunning as exc:
             raise CommandFailed(
                 f"{exc}, but nothing answers on {address or 'any known port'}."

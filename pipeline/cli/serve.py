@@ -1,4 +1,4 @@
-"""`limner serve`: the service on a loopback port until SIGTERM or Ctrl-C."""
+"""`limner serve`: the service, or one role of it, until SIGTERM or Ctrl-C."""
 
 import asyncio
 import contextlib
@@ -6,15 +6,16 @@ import errno
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
 
 from pipeline.cli.start import CommandFailed, WrongUsage
-from pipeline.routes.app import create_app, create_health
+from pipeline.refusals import check_start
+from pipeline.roles import PARTS, Part, Role
+from pipeline.routes.app import create_app
 from pipeline.settings import Settings
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.wiring import Limner, consuming, running
@@ -32,9 +33,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def run_service(settings: Settings) -> int:
-    async with serving(settings) as (limner, address, stop):
-        log.info("listening", address=address)
+async def run_service(settings: Settings, *, role: Role = Role.ALL) -> int:
+    if role is not Role.ALL:
+        _refuse_if_alone(settings)
+    async with serving(settings, PARTS[role]) as (limner, address, stop):
+        log.info("listening", address=address, role=role.value)
         return await until_stopped(limner, stop)
 
 
@@ -43,17 +46,21 @@ async def run_subscriber(settings: Settings, *, name: str) -> int:
     if name not in {one.name for one in SUBSCRIBERS}:
         known = ", ".join(one.name for one in SUBSCRIBERS)
         raise WrongUsage(f"--name {name!r}: there is no such subscriber; known: {known}")
-    if settings.connect(settings).alone:
-        raise CommandFailed(
-            "in the local profile `limner serve` calls its subscribers itself; there is nothing to"
-            " pull. Set LIMNER_CONNECT=adapters.gcp.connect.connect for Google Cloud."
-        )
+    _refuse_if_alone(settings)
     async with (
-        serving(settings, create_health) as (limner, address, stop),
+        serving(settings, Part.NONE) as (limner, address, stop),
         consuming(limner, name),
     ):
         log.info("subscribed", subscriber=name, address=address)
         return await until_stopped(limner, stop)
+
+
+def _refuse_if_alone(settings: Settings) -> None:
+    if settings.connect(settings).alone:
+        raise CommandFailed(
+            "in the local profile one process is the whole service: run `limner serve`. Roles are"
+            " for Google Cloud (LIMNER_CONNECT=adapters.gcp.connect.connect)."
+        )
 
 
 async def until_stopped(limner: Limner, stop: asyncio.Event) -> int:
@@ -70,13 +77,14 @@ async def until_stopped(limner: Limner, stop: asyncio.Event) -> int:
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, create: Callable[[Limner], FastAPI] = create_app
+    settings: Settings, parts: Part = Part.ALL
 ) -> AsyncIterator[tuple[Limner, str, asyncio.Event]]:
     """Run the service and its HTTP server; gives the service, its address and the stop signal."""
     # What was imported lives as long as the process, and a job makes hundreds of short-lived
     # objects: looking through all of them less often saves a fifth of the CPU of each job.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    check_start(settings, settings.connect(settings), parts)
     # Bound before anything else, so that a taken port is found before jobs are touched.
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]
@@ -85,10 +93,10 @@ async def serving(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
-        async with running(settings) as limner:
+        async with running(settings, parts=parts) as limner:
             server = _Server(
                 uvicorn.Config(
-                    create(limner),
+                    create_app(limner),
                     log_config=None,
                     access_log=False,
                     lifespan="off",

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from pipeline.links import may_see_picture
+from pipeline.roles import Part
 from pipeline.routes import (
     approvals,
     batches,
@@ -21,6 +22,7 @@ from pipeline.routes import (
     providers,
     push,
     replay,
+    webhooks,
     worker,
 )
 from pipeline.routes.callers import KnownCallers
@@ -35,8 +37,31 @@ it is never lost. Poll the job, or look at the blog's pictures.
 """
 
 
-def create_api() -> FastAPI:
-    """The routes alone, as `schemas/published/openapi.json` describes them."""
+# What each part of the service answers; whether it is well, every process tells.
+ROUTES = (
+    (budgets, Part.CALLERS),  # before pictures, whose ids stand in the same place of an address
+    (images, Part.CALLERS),
+    (batches, Part.CALLERS),
+    (jobs, Part.CALLERS),
+    (approvals, Part.CALLERS),
+    (events, Part.CALLERS),
+    (replay, Part.CALLERS),
+    (dead_letters, Part.CALLERS),
+    (blogs, Part.CALLERS),
+    (calls, Part.CALLERS),
+    (providers, Part.CALLERS),
+    (dispatch, Part.CALLERS),
+    (webhooks, Part.CALLERS),
+    (worker, Part.TASKS),
+    (push, Part.PUSHES),
+    (health, Part.NONE),
+    (home, Part.CALLERS),
+)
+
+
+def create_api(parts: Part = Part.ALL) -> FastAPI:
+    """The routes of *parts* alone; of all, as `schemas/published/openapi.json` describes them."""
+    public = Part.CALLERS in parts
     app = FastAPI(
         title="Limner",
         version=version(home.DISTRIBUTION),
@@ -46,58 +71,33 @@ def create_api() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         redoc_url=None,
         docs_url=None,
+        openapi_url=home.OPENAPI if public else None,
     )
-    modules = (
-        budgets,  # before pictures, whose ids stand in the same place of an address
-        images,
-        batches,
-        jobs,
-        approvals,
-        events,
-        replay,
-        dead_letters,
-        blogs,
-        calls,
-        providers,
-        dispatch,
-        worker,
-        push,
-        health,
-        home,
-    )
-    for module in modules:
-        app.include_router(module.router)
+    for module, part in ROUTES:
+        if part in parts:
+            app.include_router(module.router)
     install_problems(app)
     return app
 
 
 def create_app(limner: Limner) -> FastAPI:
-    """The interface of *limner*. Errors are problem+json everywhere (RFC 9457)."""
-    app = create_api()
+    """What *limner* answers, by its parts. Errors are problem+json everywhere (RFC 9457)."""
+    app = create_api(limner.parts)
     app.state.limner = limner
     # FastAPI has a limit of its own, but answers it in plain text where Content-Length tells.
     app.add_middleware(BodyLimit, max_bytes=limner.settings.max_body_bytes)
     key = limner.settings.api_key
-    if key is None:
+    if key is None and limner.world.alone:
         # Without it a page of another site could reach the local service under a name of its own.
         app.add_middleware(KnownHosts, names=("127.0.0.1", "localhost", "::1"))
     else:
         app.add_middleware(
             KnownCallers,
-            key=key.get_secret_value(),
-            worker=limner.world.worker_caller,
-            push=limner.world.push_caller,
+            key=key.get_secret_value() if key is not None else None,
+            worker=limner.world.worker_caller if Part.TASKS in limner.parts else None,
+            push=limner.world.push_caller if Part.PUSHES in limner.parts else None,
             signed=lambda path, query: may_see_picture(
                 path, query, limner.link_secret, limner.journal.now()
             ),
         )
-    return app
-
-
-def create_health(limner: Limner) -> FastAPI:
-    """What a process answers that serves no callers."""
-    app = FastAPI(title="Limner", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.limner = limner
-    app.include_router(health.router)
-    install_problems(app)
     return app

@@ -28,20 +28,21 @@ class KnownCallers:
     """ASGI middleware: 401 for a caller who does not show who they are.
 
     *worker* and *push* check those who deliver tasks and events; without them these routes need the
-    *key* as all others do. *signed* says of a path and a query whether anybody may read there.
+    *key* as all others do, and without a *key* nobody bears it. *signed* says of a path and a query
+    whether anybody may read there.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        key: str,
+        key: str | None,
         worker: CallerCheck | None,
         push: CallerCheck | None,
         signed: Callable[[str, str], bool],
     ) -> None:
         self._app = app
-        self._key = _digest(key.encode())
+        self._key = _digest(key.encode()) if key is not None else None
         self._worker = worker
         self._push = push
         self._signed = signed
@@ -100,7 +101,8 @@ class KnownCallers:
 
     def _check_key(self, authorization: str | None) -> None:
         scheme, _, key = (authorization or "").partition(" ")
-        known = hmac.compare_digest(_digest(key.strip().encode("latin-1")), self._key)
+        digest = _digest(key.strip().encode("latin-1"))
+        known = self._key is not None and hmac.compare_digest(digest, self._key)
         if scheme.lower() != "bearer" or not known:
             raise CallerRefused("another key" if authorization else "no key")
 

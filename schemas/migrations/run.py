@@ -7,6 +7,7 @@ from alembic import command
 from alembic.config import Config
 
 from schemas.guards import DDL
+from schemas.migrations import SERVES
 
 
 def config(connection: sa.Connection | None = None) -> Config:
@@ -22,6 +23,7 @@ def upgrade(connection: sa.Connection) -> None:
     """Apply every migration that is missing, then the guards, in the caller's transaction."""
     command.upgrade(config(connection), "head")
     install_guards(connection)
+    connection.execute(sa.text("UPDATE lineage SET serves = :serves"), {"serves": SERVES})
 
 
 def install_guards(connection: sa.Connection) -> None:

@@ -27,6 +27,16 @@ from schemas.tables.pictures import Blog, BlogRow, BlogSlot, BlogSlotRow, Image,
 from schemas.tables.providers import Circuit, Provider, ProviderRow
 from schemas.tables.row import Row
 from schemas.tables.slots import SlotCandidate, SlotCandidateRow, SlotChange, SlotChangeRow
+from schemas.tables.webhooks import (
+    Delivery,
+    DeliveryRow,
+    DeliveryState,
+    DisabledBecause,
+    Webhook,
+    WebhookReader,
+    WebhookReaderRow,
+    WebhookRow,
+)
 
 TABLES: dict[type[Row], type[Row]] = {
     # The order in which rows are locked and written: parents before children, jobs first.
@@ -45,6 +55,9 @@ TABLES: dict[type[Row], type[Row]] = {
     BudgetRow: Budget,
     SpendRow: Spend,
     ProviderRow: Provider,
+    WebhookReaderRow: WebhookReader,
+    WebhookRow: Webhook,
+    DeliveryRow: Delivery,
     IdempotencyKeyRow: IdempotencyKey,
     EventRow: Event,
 }
@@ -67,6 +80,10 @@ __all__ = [
     "DeadLetterRow",
     "DecidedBy",
     "Decision",
+    "Delivery",
+    "DeliveryRow",
+    "DeliveryState",
+    "DisabledBecause",
     "Dispatch",
     "DispatchRow",
     "Event",
@@ -95,4 +112,8 @@ __all__ = [
     "Spend",
     "SpendRow",
     "Waiting",
+    "Webhook",
+    "WebhookReader",
+    "WebhookReaderRow",
+    "WebhookRow",
 ]

@@ -73,13 +73,16 @@ class Inbox(InboxRow, table=True):
 
 
 class Lineage(Row, table=True):
-    """One row: which database this is, so that a reader's cursor is never used on another."""
+    """One row: which database this is, so that a reader's cursor is never used on another; and
+    whom its schema serves."""
 
     __tablename__ = "lineage"
 
     id: int = Field(primary_key=True)
     name: UUID
     epoch: int
+    # The oldest revision whose programs may run on the schema as it is.
+    serves: str | None = None
 
 
 class DeadLetterRow(Row):

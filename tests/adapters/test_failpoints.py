@@ -19,6 +19,7 @@ PORTS = {
     "blobs": ports.BlobStore,
     "pictures": ports.Pictures,
     "provider": ports.ImageProvider,
+    "web": ports.Web,
 }
 
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from schemas.prices import DOCUMENT_1_3_4, PRICE_BOOKS, SDXL, STABILITY_2026_11, Price
+from schemas.replies import dollars
 from schemas.requests import Quality
 
 HIGH = Quality.HIGH
@@ -54,3 +55,11 @@ def test_a_corrected_book_has_a_version_of_its_own_and_leaves_the_first_as_it_wa
     assert own.price("ultra", HIGH) == STABILITY_2026_11.price("ultra", HIGH)
     assert STABILITY_2026_11.price("core", HIGH) == Price(Decimal("0.03"), Decimal(3))
     assert STABILITY_2026_11.corrected({}) is STABILITY_2026_11
+
+
+@pytest.mark.parametrize(
+    ("amount", "written"),
+    [("0", "$0"), ("0.2", "$0.20"), ("0.065", "$0.065"), ("-1.50", "-$1.50"), ("100", "$100")],
+)
+def test_sums_are_written_as_people_write_them(amount: str, written: str) -> None:
+    assert dollars(Decimal(amount)) == written

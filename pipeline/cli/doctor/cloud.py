@@ -4,7 +4,6 @@ from adapters.errors import Unavailable
 from adapters.providers.sketch.provider import NAME as SKETCH
 from adapters.site import Part, Right, Standing
 from pipeline.cli.doctor.report import Report
-from pipeline.refusals import check_start
 from pipeline.settings import Misconfigured, Settings
 from pipeline.wiring import site_of
 
@@ -12,13 +11,6 @@ CHECK = "cloud"
 
 
 def check_profile(report: Report, settings: Settings) -> None:
-    """Everything for which the service would refuse to start."""
-    try:
-        check_start(settings, settings.connect(settings))
-    except Misconfigured as exc:
-        for reason in exc.args:
-            variable = reason.partition(":")[0]
-            report.fail("profile", reason, f"Correct {variable}; see docs/google-cloud.md.")
     if settings.default_provider == SKETCH:
         report.warn(
             "profile",
@@ -37,7 +29,7 @@ async def check_cloud(report: Report, settings: Settings) -> None:
             for right in await site.rights():
                 _tell_right(report, right)
     except Misconfigured:
-        return  # told of the profile
+        return  # told of the settings
     except (Unavailable, OSError, ValueError) as exc:
         report.fail(
             CHECK,

@@ -12,7 +12,9 @@ from adapters.providers.sketch.provider import SketchSettings
 from pipeline.cli.doctor.report import Report
 from pipeline.cli.start import CommandFailed
 from pipeline.faults import fault
-from pipeline.settings import Settings
+from pipeline.refusals import check_start
+from pipeline.roles import Part
+from pipeline.settings import Misconfigured, Settings
 
 PREFIX = "LIMNER_"
 # Read by the command line, not by the service.
@@ -49,6 +51,13 @@ def check_settings(report: Report, home: Path | None, connect: str | None = None
         if settings is None and not _forget(bad, options):
             raise CommandFailed("the settings cannot be read, whatever is left out of them")
     _check_names(report)
+    try:
+        check_start(settings, settings.connect(settings), Part.ALL)
+    except Misconfigured as exc:
+        for reason in exc.args:
+            report.fail(
+                "settings", reason, "Set it so; until then `limner serve` refuses to start."
+            )
     if settings.failpoints:
         report.warn(
             "settings",

@@ -1,0 +1,1 @@
+"""Requests to addresses that callers name: none of them may lead into our own network."""

@@ -1,0 +1,17 @@
+"""Where requests to addresses that callers name may go: `LIMNER_GUARD__…`."""
+
+from ipaddress import IPv4Network, IPv6Network
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class GuardSettings(BaseModel):
+    """Public addresses, by https, as long as nothing else is set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    # Unencrypted as well: for receivers on this machine, or in a network of one's own.
+    allow_http: bool = False
+    ports: frozenset[int] = Field(default=frozenset({443, 8443}), min_length=1)
+    # Networks that are not public and may be reached all the same, such as 127.0.0.0/8.
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()

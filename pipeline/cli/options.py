@@ -1,0 +1,22 @@
+"""Options that nearly every command has."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Folder of the database and pictures [./.limner].")
+]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        envvar="LIMNER_SERVER",
+        show_envvar=False,
+        metavar="URL",
+        help="The server to speak to, and no other [http://127.0.0.1:8080; LIMNER_SERVER]."
+        " Where it is not named and none runs, the command takes the database itself.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

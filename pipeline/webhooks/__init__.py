@@ -1,0 +1,1 @@
+"""Webhooks: the history of events, told to endpoints that callers have registered."""
