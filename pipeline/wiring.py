@@ -198,7 +198,9 @@ async def providers_alone(settings: Settings, processes: Processes) -> AsyncIter
     world: World = settings.connect(settings)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(world.close)
-        yield await _providers(settings, processes, world, NO_FAILPOINTS, stack)
+        providers = await _providers(settings, processes, world, NO_FAILPOINTS, stack)
+        _check_named(settings, providers)
+        yield providers
 
 
 @asynccontextmanager
