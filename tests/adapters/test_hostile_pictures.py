@@ -126,7 +126,7 @@ async def test_a_picture_that_needs_more_time_than_it_may_have_is_refused() -> N
 async def test_a_decoder_that_hears_nobody_ends_with_its_process() -> None:
     processes = WorkerProcesses(1)
     whole = saved(painting(size=(3_000, 3_000)), "WEBP")  # decoded in one call, of 100 ms or more
-    hasty = PillowPictures(processes, Limits(cpu_seconds=0.005))
+    hasty = PillowPictures(processes, Limits(cpu_seconds=0.01))
     await PillowPictures(processes).take_in(saved(painting(), "PNG"))
     with pytest.raises(Unavailable):
         await hasty.take_in(whole)
