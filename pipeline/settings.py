@@ -17,6 +17,7 @@ from adapters.store.database import unknown_database
 from pipeline.links import LEAST_SECRET_BYTES
 from pipeline.policy import UnknownPolicy
 from pipeline.telemetry.settings import TelemetrySettings
+from schemas.retention import RetentionSettings
 
 MAX_BODY_BYTES = 64 * 1024
 LEAST_KEY_CHARACTERS = 32
@@ -110,6 +111,8 @@ class Settings(BaseSettings):
     # Its key and address are the environment's STABILITY_AI_API_KEY and STABILITY_AI_BASE_URL.
     stability: StabilitySettings = Field(default_factory=StabilitySettings)
     gcp: GcpSettings = Field(default_factory=GcpSettings)
+    # How long things are kept.
+    retention: RetentionSettings = RetentionSettings()
     # What the process tells of itself beside its log.
     telemetry: TelemetrySettings = TelemetrySettings()
     # For fault tests only.

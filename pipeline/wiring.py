@@ -42,6 +42,7 @@ from pipeline.quarantine import quarantine
 from pipeline.refusals import check_start
 from pipeline.relay import Relay
 from pipeline.replay import Replay
+from pipeline.retention import Retention
 from pipeline.roles import Part
 from pipeline.settings import Misconfigured, Settings
 from pipeline.stragglers import Stragglers
@@ -73,6 +74,7 @@ class Limner:
     consumers: Mapping[str, Consumer]
     courier: Courier
     telemetry: Telemetry
+    retention: Retention
     fetcher: Fetcher
     link_secret: bytes = field(repr=False)
     # Which parts of the service this process is.
@@ -162,6 +164,9 @@ async def running(
 
         stragglers = Stragglers(worker, settings.times.sweep_interval_seconds)
         loops = _loops(parts, world, store, feed, sweep, stragglers, courier)
+        retention = Retention(journal, worker.blobs, world.clock, settings.retention)
+        if Part.SWEEP in parts:
+            loops["retention"] = retention.run()
         if telemetry.metrics is not None and Part.SWEEP in parts:
             loops["gauges"] = Gauges(telemetry.metrics, journal, world.clock).run()
         vital = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
@@ -192,6 +197,7 @@ async def running(
             consumers=_consumers(world, worker),
             courier=courier,
             telemetry=telemetry,
+            retention=retention,
             fetcher=_fetcher(settings, failpoints, stack),
             link_secret=await _link_secret(settings, world, parts),
             parts=parts,

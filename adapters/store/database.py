@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # Any number, the same in every release: it names "the one local Limner of this database".
 _LOCK_NUMBER = 0x11E4_0001
 _MIGRATION_LOCK_NUMBER = 0x11E4_0002
+LOCK_NOT_AVAILABLE = "55P03"
 
 AnyStore: TypeAlias = "SqliteStore | PostgresStore"
 
@@ -69,10 +71,26 @@ def unknown_database(url: str) -> str | None:
     return None
 
 
-async def migrate(url: str) -> None:
+@dataclass(frozen=True, slots=True)
+class LockPatience:
+    """How a migration waits for tables that others use.
+
+    Whoever waits for a table's lock keeps everybody behind it waiting too, so that it is waited
+    for only for moments, again and again, with the table free in between.
+    """
+
+    seconds: float = 2.0
+    pause_seconds: float = 5.0
+    tries: int = 60
+    # Told of each try that was in vain.
+    waiting: Callable[[int], None] = lambda tries: None
+
+
+async def migrate(url: str, patience: LockPatience = LockPatience()) -> None:
     """Bring the database to this program's schema; SQLite's file is made where it is missing.
 
-    Raises `SchemaOutdated` for a database of a newer release: there is no way back.
+    Raises `SchemaOutdated` for a database of a newer release: there is no way back; and
+    `StoreUnavailable` where others kept a table locked all the time, with nothing changed.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or _file_exists(parsed):
@@ -84,7 +102,24 @@ async def migrate(url: str) -> None:
             )
     from schemas.migrations.run import upgrade
 
-    await _with_connection(parsed, upgrade, writes=True)
+    def work(connection: sa.Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            limit = f"SET LOCAL lock_timeout = '{round(patience.seconds * 1000)}ms'"
+            connection.execute(sa.text(limit))
+        upgrade(connection)
+
+    for number in range(1, patience.tries + 1):
+        try:
+            return await _with_connection(parsed, work, writes=True)
+        except sa.exc.DBAPIError as exc:
+            if getattr(exc.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+                raise
+        patience.waiting(number)
+        await asyncio.sleep(patience.pause_seconds)
+    raise StoreUnavailable(
+        f"a table stayed locked through {patience.tries} tries: some transaction is open for long."
+        " Nothing was changed. End it (pg_stat_activity tells whose it is), and migrate again"
+    )
 
 
 async def is_current(url: str) -> bool:
@@ -163,6 +198,8 @@ async def _with_connection(
                 )
             await connection.run_sync(work)
     except (OSError, sa.exc.OperationalError, sa.exc.InterfaceError) as exc:
+        if getattr(getattr(exc, "orig", None), "sqlstate", None) == LOCK_NOT_AVAILABLE:
+            raise
         raise StoreUnavailable(f"PostgreSQL cannot be reached: {exc}") from exc
     finally:
         await engine.dispose()

@@ -406,6 +406,30 @@ def costs(
     speak(partial(run_costs, blog_id=blog_id), server=server, home=home, as_json=as_json)
 
 
+@blogs.command()
+def hold(
+    blog_id: BlogId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """Legal hold: remove nothing of the post for its age."""
+    from pipeline.cli.reach import speak
+    from pipeline.cli.retention import run_hold
+
+    run = partial(run_hold, blog_id=blog_id, held=True)
+    speak(run, server=server, home=home, as_json=as_json)
+
+
+@blogs.command()
+def release(
+    blog_id: BlogId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """Let a held post age as others do."""
+    from pipeline.cli.reach import speak
+    from pipeline.cli.retention import run_hold
+
+    run = partial(run_hold, blog_id=blog_id, held=False)
+    speak(run, server=server, home=home, as_json=as_json)
+
+
 @budgets.command("set")
 def set_budget(
     limit: Annotated[
@@ -772,6 +796,22 @@ def provenance(
     from pipeline.cli.provenance import run_provenance
 
     run_provenance(file, as_json=as_json)
+
+
+@app.command()
+def sweep(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")
+    ] = False,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Remove what is older than it is kept. The service does so every hour by itself."""
+    from pipeline.cli.reach import speak
+    from pipeline.cli.retention import run_sweep
+
+    speak(partial(run_sweep, dry_run=dry_run), server=server, home=home, as_json=as_json)
 
 
 @app.command()

@@ -2,15 +2,19 @@
 
 from sqlalchemy.engine import make_url
 
-from adapters.store.database import migrate
+from adapters.store.database import LockPatience, migrate
 from pipeline.cli.output import Output
 from pipeline.settings import Settings
 from schemas.migrations import head
 
 
 async def run_migration(settings: Settings, *, as_json: bool) -> int:
-    await migrate(settings.database_url)
     out = Output(as_json=as_json)
+
+    def waiting(tries: int) -> None:
+        out.note(f"a table is in use; it is tried again in a moment ({tries})")
+
+    await migrate(settings.database_url, LockPatience(waiting=waiting))
     shown = make_url(settings.database_url).render_as_string()
     if as_json:
         out.document({"database": shown, "revision": head()})

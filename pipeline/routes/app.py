@@ -23,6 +23,7 @@ from pipeline.routes import (
     providers,
     push,
     replay,
+    retention,
     webhooks,
     worker,
 )
@@ -48,6 +49,7 @@ ROUTES = (
     (approvals, Part.CALLERS),
     (events, Part.CALLERS),
     (replay, Part.CALLERS),
+    (retention, Part.CALLERS),
     (dead_letters, Part.CALLERS),
     (blogs, Part.CALLERS),
     (calls, Part.CALLERS),
