@@ -16,6 +16,7 @@ from adapters.traces import span
 from pipeline.settings import Settings
 from pipeline.telemetry.metrics import Metrics
 from pipeline.telemetry.sdk import WholeTraces
+from tests.budgets import limit
 from tests.fakes.clock import FakeClock
 from tests.fakes.instant import CONNECT
 from tests.fakes.provider import COST, raises
@@ -102,6 +103,7 @@ async def test_what_a_provider_charged_is_added_up_by_model(database_url: str) -
     metrics = Metrics(MeterProvider([reader]).get_meter("limner"))
     async with world_on(database_url) as world:
         world.journal.subscribe(metrics.take)
+        await limit(world)  # so that a settled call is written twice in its commit
         for _ in range(2):
             await world.deliver(await world.submit(quality="high"))
         world.provider.script.append(raises(OutcomeUnknown("reset")))

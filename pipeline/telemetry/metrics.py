@@ -19,7 +19,7 @@ from adapters.ports import Clock
 from adapters.store.gauges import Vitals, vitals
 from pipeline.journal import Journal
 from schemas.events import EventType
-from schemas.step import Writes
+from schemas.step import RowKey, Writes
 from schemas.tables import CallState, EventRow, JobRow, ProviderCallRow
 from states.table import State
 
@@ -72,12 +72,16 @@ class Metrics:
     def take(self, committed: Sequence[Writes]) -> None:
         """Called by the journal with what it has committed."""
         for writes in committed:
+            # As the commit leaves them: what is booked on a row is a second update of it.
             jobs: dict[str, JobRow] = {}
-            for _, row in writes.updates:
+            calls: dict[RowKey, ProviderCallRow] = {}
+            for key, row in writes.updates:
                 if isinstance(row, JobRow):
                     jobs[str(row.id)] = row
                 elif isinstance(row, ProviderCallRow):
-                    self._tell_call(row)
+                    calls[key] = row
+            for call in calls.values():
+                self._tell_call(call)
             for _, row in writes.inserts:
                 if isinstance(row, EventRow) and row.stream_id in jobs:
                     self._tell_move(row, jobs[row.stream_id])
