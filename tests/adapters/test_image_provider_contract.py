@@ -293,6 +293,8 @@ async def test_a_fault_of_the_service_is_told_as_what_it_means_and_never_asked_a
         with pytest.raises(ProviderError) as raised:
             await found.provider.generate(request())
         assert type(raised.value) is FAULTS[fault]
+        # By its length, not by the time that it takes.
+        assert ("cut off" in str(raised.value)) is (fault == "giant")
         assert found.paid() == (1 if FAULTS[fault] is OutcomeUnknown else 0)
         # The next one is painted, and nothing was asked in between.
         if fault != "timeout":

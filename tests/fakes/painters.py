@@ -113,6 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
     def reply(self, told: Trouble | None, picture: bytes) -> dict[str, Any]:
         raise NotImplementedError
 
+    def written(self, told: Trouble | None, picture: bytes) -> bytes:
+        return json.dumps(self.reply(told, picture)).encode()
+
     # --- what all do
 
     def do_POST(self) -> None:
@@ -155,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             case Trouble.GARBAGE:
                 picture = b"no picture at all"
-        data = json.dumps(self.reply(told, picture)).encode()
+        data = self.written(told, picture)
         if told is Trouble.LIST:
             data = b"[1, 2]"
         if told is Trouble.MALFORMED:
@@ -369,3 +372,29 @@ class OpenAIDouble(PainterDouble):
     @property
     def base_url(self) -> str:
         return f"{self.url}/v1"
+
+
+# --- the service of docs/how-to/add-a-provider.md
+
+
+class _Example(_Handler):
+    def authorized(self) -> bool:
+        return self.headers.get("x-api-key") == KEY
+
+    def read(self, body: bytes) -> Asked:
+        fields = json.loads(body)
+        _need(self.path == "/paint", "path")
+        _need(fields.keys() == {"model", "prompt", "ratio", "seed"}, "fields")
+        across, down = fields["ratio"].split(":")
+        return Asked(self.path, fields, (int(across) * 10, int(down) * 10))
+
+    def refusal(self, told: Trouble) -> tuple[int, dict[str, Any]]:
+        return (429, {}) if told is Trouble.RATE_LIMITED else (400, {"code": "nsfw_prompt"})
+
+    def written(self, told: Trouble | None, picture: bytes) -> bytes:
+        return picture
+
+
+@dataclass
+class ExampleDouble(PainterDouble):
+    handler: type[_Handler] = field(init=False, default=_Example)
