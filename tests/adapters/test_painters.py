@@ -1,7 +1,10 @@
 """Gemini and OpenAI against their doubles: what is asked, what it costs, what answers become."""
 
 import io
+import os
 import re
+import subprocess
+import sys
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -310,6 +313,34 @@ def test_keys_and_addresses_are_read_under_the_names_of_the_services(
     assert found.openai.base_url == "http://127.0.0.1:8081/v1"
     provider = OpenAIProvider(found.openai, InlineProcesses(), timedelta(seconds=1))
     assert (provider.price("draft"), provider.price("high")) == (0, None)
+
+
+WITHOUT_GOOGLE = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "google":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Hidden())
+from pipeline.settings import Settings
+print(Settings().gemini.configured)
+"""
+
+
+def test_a_key_without_the_sdk_is_refused_by_what_to_install_and_no_key_needs_none() -> None:
+    def run(**variables: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", WITHOUT_GOOGLE]
+        return subprocess.run(
+            command, env=os.environ | variables, capture_output=True, text=True, check=False
+        )
+
+    assert run().stdout == "False\n"
+    refused = run(GEMINI_API_KEY="key-1")
+    assert refused.returncode == 1
+    assert "pip install 'limner[google]'" in refused.stderr
+    assert "key-1" not in refused.stderr
 
 
 # --- the page

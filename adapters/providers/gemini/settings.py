@@ -33,9 +33,16 @@ class GeminiSettings(PainterSettings):
 
     @model_validator(mode="after")
     def _installed(self) -> Self:
-        if self.configured and find_spec("google.genai") is None:
+        if self.configured and not _has_sdk():
             raise ValueError(
                 "GEMINI_API_KEY: it is set, and the SDK is not installed;"
                 " install limner with its extra google: pip install 'limner[google]'"
             )
         return self
+
+
+def _has_sdk() -> bool:
+    try:
+        return find_spec("google.genai") is not None
+    except ModuleNotFoundError:  # not even a package google
+        return False
