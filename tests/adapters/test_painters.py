@@ -90,23 +90,23 @@ EXPECTED: dict[Trouble, tuple[type[ProviderError], str]] = {
     T.GIANT: (OutcomeUnknown, ""),
     T.REDIRECTED: (OutcomeUnknown, ""),
     T.ADDRESS: (OutcomeUnknown, ""),
+    # Of Gemini alone: OpenAI's answers never say that a picture is withheld.
     T.WITHHELD: (ProviderRefused, "moderated"),
 }
-# One of Gemini's alone; OpenAI's answers never say that they withhold.
-ONLY_GEMINI = {T.WITHHELD}
 
 
 def test_every_trouble_has_its_error() -> None:
     assert {*EXPECTED, T.SLOW} == set(Trouble)  # the contract has the slow one
 
 
-@pytest.mark.parametrize("told", EXPECTED, ids=lambda told: told.name.lower())
-@pytest.mark.parametrize("name", DOUBLES)
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [(name, told) for name in DOUBLES for told in EXPECTED if (name, told) != (OPENAI, T.WITHHELD)],
+    ids=lambda one: one if isinstance(one, str) else one.name.lower(),
+)
 async def test_a_trouble_gives_the_error_that_agrees_with_what_was_charged(
     name: str, told: Trouble
 ) -> None:
-    if told in ONLY_GEMINI and name != GEMINI:
-        return
     with DOUBLES[name]() as double:
         double.script.append(told)
         with pytest.raises(ProviderError) as raised:
