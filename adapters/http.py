@@ -5,6 +5,7 @@ Without this every adapter would have its own idea of when a request was certain
 
 import asyncio
 import json
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -103,6 +104,15 @@ def is_loopback(url: str) -> bool:
     return httpx2.URL(url).host in {"127.0.0.1", "localhost", "::1"}
 
 
+def is_plain_loopback(url: str) -> bool:
+    """Whether *url* is one of this machine's without encryption, as doubles and local servers."""
+    return url.startswith("http://") and is_loopback(url)
+
+
+def fits_header(key: str) -> bool:
+    return bool(key) and key.isascii() and key.isprintable() and " " not in key
+
+
 class ChargingService:
     """*name* is what people call it, *names* the errors that it names in its replies' bodies."""
 
@@ -151,16 +161,18 @@ class ChargingService:
 
     def _error(self, response: httpx2.Response, body: bytes) -> ProviderError:
         status = response.status_code
-        name, said = _told(body)
+        said = _told(body)
         meaning = STATUS_TO_ERROR.get(status, UNKNOWN)
+        name = next((one for one in said.names if one in self._names), "")
         # A server that broke may have charged, whatever it calls its error.
-        if status < httpx2.codes.INTERNAL_SERVER_ERROR:
-            meaning = self._names.get(name, meaning)
-        told = ": ".join(part for part in (name, said) if part) or "it did not say why"
+        if name and status < httpx2.codes.INTERNAL_SERVER_ERROR:
+            meaning = self._names[name]
+        name = name or next(iter(said.names), "")
+        told = ": ".join(part for part in (name, said.words) if part) or "it did not say why"
         told = told.replace(self._secret, "***") if self._secret else told
         detail = f"{self._name} answered {status}: {told[:MOST_DETAIL_CHARACTERS]}"
         if meaning.error is ProviderBusy:
-            wait = retry_after(response.headers) or RATE_LIMITED_FOR
+            wait = retry_after(response.headers) or said.wait or RATE_LIMITED_FOR
             return ProviderBusy(detail, wait, of_key=True)
         if meaning.error is ProviderUnusable:
             return ProviderUnusable(meaning.code, detail, UNUSABLE_FOR)
@@ -203,18 +215,44 @@ async def _beginning(response: httpx2.Response) -> bytes:
     return bytes(body[:MOST_ERROR_BYTES])
 
 
-def _told(body: bytes) -> tuple[str, str]:
-    """The error's name and words, as a JSON body `{name, errors[] | message}` gives them."""
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What an error's body says: names, the most exact one first, words, and how long to wait."""
+
+    names: tuple[str, ...] = ()
+    words: str = ""
+    wait: timedelta | None = None
+
+
+def _told(body: bytes) -> _Said:
+    """Read `{name, errors[] | message}`, or `{error: {code, type, status, message, details[]}}`."""
     try:
         told = json.loads(body)
     except (ValueError, RecursionError):
-        return "", ""
+        return _Said()
+    if isinstance(told, list) and len(told) == 1:
+        (told,) = told
     if not isinstance(told, dict):
-        return "", ""
-    errors = told.get("errors")
-    parts = errors if isinstance(errors, list) else [told.get("message")]
-    name = told.get("name")
-    return (
-        name if isinstance(name, str) else "",
+        return _Said()
+    inner = told.get("error")
+    if isinstance(inner, str):
+        return _Said(words=inner)
+    error = inner if isinstance(inner, dict) else told
+    errors, details = error.get("errors"), error.get("details")
+    known = details if isinstance(details, list) else []
+    details = [one for one in known if isinstance(one, dict)]
+    names = [one.get("reason") for one in details]
+    names += [error.get(key) for key in ("name", "code", "type", "status")]
+    parts = errors if isinstance(errors, list) else [error.get("message")]
+    waits = (_seconds(one.get("retryDelay")) for one in details)
+    return _Said(
+        tuple(name for name in names if isinstance(name, str) and name),
         "; ".join(part for part in parts if isinstance(part, str)),
+        next((wait for wait in waits if wait is not None), None),
     )
+
+
+def _seconds(written: Any) -> timedelta | None:
+    """`37s` or `37.5s`, as Google writes a duration."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,9})?)s", written) if isinstance(written, str) else None
+    return min(timedelta(seconds=float(found[1])), MOST_RETRY_AFTER) if found else None

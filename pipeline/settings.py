@@ -11,8 +11,8 @@ from adapters.failpoints import Armed
 from adapters.gcp.settings import GcpSettings
 from adapters.guard.settings import FetchSettings, GuardSettings
 from adapters.local.connect import LocalSettings
+from adapters.providers.registry import ProviderSections
 from adapters.providers.sketch.provider import SketchSettings
-from adapters.providers.stability.settings import StabilitySettings
 from adapters.store.database import unknown_database
 from pipeline.links import LEAST_SECRET_BYTES
 from pipeline.policy import UnknownPolicy
@@ -64,8 +64,11 @@ class TimeSettings(BaseModel):
         return self
 
 
-class Settings(BaseSettings):
-    """Everything that can be set. `LIMNER_TIMES__LEASE_SECONDS=30` sets `times.lease_seconds`."""
+class Settings(ProviderSections, BaseSettings):
+    """Everything that can be set. `LIMNER_TIMES__LEASE_SECONDS=30` sets `times.lease_seconds`.
+
+    The sections of providers come from their registry.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="LIMNER_",
@@ -108,8 +111,6 @@ class Settings(BaseSettings):
     # Which pictures are taken from such addresses: none, unless it is enabled.
     fetch: FetchSettings = FetchSettings()
     sketch: SketchSettings = SketchSettings()
-    # Its key and address are the environment's STABILITY_AI_API_KEY and STABILITY_AI_BASE_URL.
-    stability: StabilitySettings = Field(default_factory=StabilitySettings)
     gcp: GcpSettings = Field(default_factory=GcpSettings)
     # How long things are kept.
     retention: RetentionSettings = RetentionSettings()

@@ -19,8 +19,8 @@ from adapters.local.drain import finish_or_cancel
 from adapters.local.processes import WorkerProcesses
 from adapters.pictures.worker import PillowPictures
 from adapters.ports import BlobStore, Fetcher, Ids, ImageProvider, Processes, Web
+from adapters.providers import registry
 from adapters.providers.stability.provider import NAME as STABILITY
-from adapters.providers.stability.provider import StabilityProvider
 from adapters.site import Site
 from adapters.store import reads
 from adapters.store.database import (
@@ -292,10 +292,8 @@ async def _providers(
 ) -> Providers:
     painter = world.open_painter(processes, settings.sketch)
     found: list[ImageProvider] = [painter]
-    if settings.stability.api_key is not None:
-        within = _budgets(settings).provider
-        stability = StabilityProvider(settings.stability, processes, within)
-        found.append(await stack.enter_async_context(stability))
+    for one in registry.configured(settings, processes, _budgets(settings).provider):
+        found.append(await stack.enter_async_context(one))
     by_name = {one.name: guarded(one, "provider", failpoints) for one in found}
     return Providers(
         by_name=by_name,

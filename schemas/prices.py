@@ -71,6 +71,24 @@ class PriceBook:
         return replace(self, version=f"{self.version}+{named}", entries=first + kept)
 
 
+def book_of_qualities(
+    version: str, known: Mapping[Quality, Decimal | None], own: Mapping[Quality, Decimal]
+) -> PriceBook:
+    """A book of prices (USD) by quality; *own* ones count before the *known*, and its version says
+    so. A quality whose price nobody knows stands in no entry.
+    """
+    usd = {**known, **own}
+    named = ",".join(f"{quality.value}={amount}" for quality, amount in sorted(own.items()))
+    return PriceBook(
+        f"{version}+{named}" if named else version,
+        tuple(
+            PriceEntry(Price(amount), quality=quality)
+            for quality, amount in usd.items()
+            if amount is not None
+        ),
+    )
+
+
 # The price list of the requirements document 1.3.4, which the offline provider quotes.
 DOCUMENT_1_3_4 = PriceBook(
     "document-1.3.4",

@@ -14,11 +14,12 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
+from adapters.providers.registry import own_variables
 from adapters.store.database import migrate
 from tests.fakes.google import emulator
 
 # No test may ever reach a service that charges.
-for _name in [name for name in os.environ if name.startswith("STABILITY_AI_")]:
+for _name in {one for names in own_variables().values() for one in names} & os.environ.keys():
     del os.environ[_name]
 
 IN_CI = os.environ.get("CI") == "true"

@@ -37,7 +37,10 @@ LOCAL = "http://127.0.0.1"
 
 
 # What the program reads beside its own settings.
-FOREIGN = ("STABILITY_AI_", "GOOGLE_", "CLOUD_TASKS_", "CLOUD_RUN_", "PUBSUB_", "STORAGE_")
+FOREIGN = (
+    *("STABILITY_AI_", "GEMINI_", "OPENAI_"),
+    *("GOOGLE_", "CLOUD_TASKS_", "CLOUD_RUN_", "PUBSUB_", "STORAGE_"),
+)
 
 
 def environment(**settings: str) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 import io
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,14 +16,32 @@ from adapters.errors import OutcomeUnknown, ProviderBusy, ProviderError, Provide
 from adapters.local.clock import SystemClock
 from adapters.local.processes import InlineProcesses
 from adapters.ports import MADE_OF_SOURCE, ImageProvider, PaintRequest
+from adapters.providers.gemini.provider import GeminiProvider
+from adapters.providers.gemini.settings import GeminiSettings
+from adapters.providers.openai.provider import OpenAIProvider
+from adapters.providers.openai.settings import OpenAISettings
+from adapters.providers.registry import PROVIDERS
 from adapters.providers.sketch.provider import SketchProvider, SketchSettings
 from adapters.providers.stability.provider import StabilityProvider
 from adapters.providers.stability.settings import StabilitySettings
 from schemas.requests import AspectRatio, Quality, Strategy
+from tests.fakes import painters
+from tests.fakes.painters import GeminiDouble, OpenAIDouble, Trouble
 from tests.fakes.provider import ScriptedProvider, raises
 from tests.fakes.stability import KEY, Misbehaviour, StabilityDouble, painted
 
 SOURCE = painted((512, 512), (9, 9, 9))
+# Of a service: what may become of a call, and what is to be told of it.
+FAULTS: dict[str, type[ProviderError]] = {
+    "429": ProviderBusy,
+    "500": OutcomeUnknown,
+    "timeout": OutcomeUnknown,
+    "malformed": OutcomeUnknown,
+    "empty": OutcomeUnknown,
+    "moderated": ProviderRefused,
+    "wrong type": OutcomeUnknown,
+    "giant": OutcomeUnknown,
+}
 
 
 def request(**changes: Any) -> PaintRequest:
@@ -43,6 +61,8 @@ class Subject:
     be_busy: Callable[[], None]
     refuse: Callable[[], None]
     lose: Callable[[], None]
+    # Let the next call meet with one of FAULTS; a painter on this machine has no such service.
+    meet: Mapping[str, Callable[[], None]] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -79,12 +99,14 @@ async def scripted() -> AsyncIterator[Subject]:
 
 
 @asynccontextmanager
-async def stability(profile: str) -> AsyncIterator[Subject]:
+async def stability(profile: str, seconds: float = 20) -> AsyncIterator[Subject]:
     async with AsyncExitStack() as stack:
         double = stack.enter_context(StabilityDouble())
-        settings = StabilitySettings(api_key=KEY, base_url=double.url, profile=profile)
+        settings = StabilitySettings(
+            api_key=KEY, base_url=double.url, profile=profile, max_reply_bytes=2**20
+        )
         provider = await stack.enter_async_context(
-            StabilityProvider(settings, InlineProcesses(), timedelta(seconds=20))
+            StabilityProvider(settings, InlineProcesses(), timedelta(seconds=seconds))
         )
 
         def told(what: Misbehaviour) -> Callable[[], None]:
@@ -96,15 +118,83 @@ async def stability(profile: str) -> AsyncIterator[Subject]:
             told(Misbehaviour.RATE_LIMITED),
             told(Misbehaviour.MODERATED),
             told(Misbehaviour.RESET_AFTER),
+            {
+                "429": told(Misbehaviour.RATE_LIMITED),
+                "500": told(Misbehaviour.BROKEN),
+                "timeout": told(Misbehaviour.SLOW),
+                "malformed": told(Misbehaviour.GARBAGE),
+                "empty": told(Misbehaviour.EMPTY),
+                "moderated": told(Misbehaviour.MODERATED),
+                "wrong type": told(Misbehaviour.WRONG_TYPE),
+                "giant": told(Misbehaviour.GIANT),
+            },
         )
 
 
-SUBJECTS: dict[str, Callable[[], Any]] = {
+@asynccontextmanager
+async def painter_of(
+    double: painters.PainterDouble, seconds: float, **settings: Any
+) -> AsyncIterator[Subject]:
+    """Gemini or OpenAI against its double; *settings* change OpenAI's."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(double)
+        within, cap = timedelta(seconds=seconds), 2**20
+        provider: GeminiProvider | OpenAIProvider
+        if isinstance(double, OpenAIDouble):
+            chosen = OpenAISettings(
+                api_key=double.key, base_url=double.base_url, max_reply_bytes=cap, **settings
+            )
+            provider = OpenAIProvider(chosen, InlineProcesses(), within)
+        else:
+            of_google = GeminiSettings(
+                api_key=painters.KEY, base_url=double.url, max_reply_bytes=cap, **settings
+            )
+            provider = GeminiProvider(of_google, InlineProcesses(), within)
+        await stack.enter_async_context(provider)
+
+        def told(what: Trouble) -> Callable[[], None]:
+            return lambda: double.script.append(what)
+
+        yield Subject(
+            provider,
+            lambda: len(double.paid),
+            told(Trouble.RATE_LIMITED),
+            told(Trouble.MODERATED),
+            told(Trouble.RESET_AFTER),
+            {
+                "429": told(Trouble.RATE_LIMITED),
+                "500": told(Trouble.BROKEN),
+                "timeout": told(Trouble.SLOW),
+                "malformed": told(Trouble.MALFORMED),
+                "empty": told(Trouble.EMPTY),
+                "moderated": told(Trouble.MODERATED),
+                "wrong type": told(Trouble.WRONG_TYPE),
+                "giant": told(Trouble.GIANT),
+            },
+        )
+
+
+# A server of one's own: no key, prices as its owner says, sizes and fields as it takes them.
+LOCAL: dict[str, Any] = {
+    "usd": dict.fromkeys(Quality, "0.001"),
+    "fields": ["response_format", "seed", "negative_prompt"],
+    "sizes": {"1:1": "512x512", "16:9": "768x432"},
+    "models": dict.fromkeys(Quality, "dreamshaper"),
+    "extra": {"step": 20},
+}
+OF_OPENAI: dict[str, Any] = {"usd": dict.fromkeys(Quality, "0.04")}
+
+SUBJECTS: dict[str, Callable[..., Any]] = {
     "sketch": sketch,
     "scripted": scripted,
-    "stability": lambda: stability("v2beta"),
-    "stability-v1": lambda: stability("legacy-v1"),
+    "stability": lambda seconds=20: stability("v2beta", seconds),
+    "stability-v1": lambda seconds=20: stability("legacy-v1", seconds),
+    "gemini": lambda seconds=20: painter_of(GeminiDouble(), seconds),
+    "openai": lambda seconds=20: painter_of(OpenAIDouble(), seconds, **OF_OPENAI),
+    "openai-own-server": lambda seconds=20: painter_of(OpenAIDouble(key=None), seconds, **LOCAL),
 }
+# Who asks a service.
+SERVED = [name for name in SUBJECTS if name not in {"sketch", "scripted"}]
 
 
 @pytest.fixture(params=SUBJECTS)
@@ -187,3 +277,26 @@ async def test_what_it_raises_agrees_with_what_was_charged(
         assert raised.value.retry_after > timedelta(0)
     if subject.paid is not None:
         assert subject.paid() == (1 if error is OutcomeUnknown else 0)
+
+
+def test_every_provider_that_charges_keeps_this_contract() -> None:
+    assert {name.partition("-")[0] for name in SERVED} == set(PROVIDERS)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", SERVED)
+async def test_a_fault_of_the_service_is_told_as_what_it_means_and_never_asked_again(
+    name: str, fault: str
+) -> None:
+    async with SUBJECTS[name](seconds=0.5 if fault == "timeout" else 20) as found:
+        found.meet[fault]()
+        with pytest.raises(ProviderError) as raised:
+            await found.provider.generate(request())
+        assert type(raised.value) is FAULTS[fault]
+        # By its length, not by the time that it takes.
+        assert ("cut off" in str(raised.value)) is (fault == "giant")
+        assert found.paid() == (1 if FAULTS[fault] is OutcomeUnknown else 0)
+        # The next one is painted, and nothing was asked in between.
+        if fault != "timeout":
+            await found.provider.generate(request(attempt=2))
+            assert found.paid() == (2 if FAULTS[fault] is OutcomeUnknown else 1)

@@ -89,6 +89,7 @@ EXPECTED: dict[Misbehaviour, tuple[type[ProviderError], str]] = {
     M.WRONG_TYPE: (OutcomeUnknown, ""),
     M.GIANT: (OutcomeUnknown, ""),
     M.GARBAGE: (OutcomeUnknown, ""),
+    M.EMPTY: (OutcomeUnknown, ""),
     M.UNSAID: (OutcomeUnknown, ""),
 }
 

@@ -76,6 +76,7 @@ class Misbehaviour(Enum):
     RESET_AFTER = "the connection is reset after the picture was painted, charged"
     WRONG_TYPE = "a web page with status 200, charged"
     GIANT = "a body without end, charged"
+    EMPTY = "200 without a body, charged"
     GARBAGE = "bytes that are no picture, called a PNG, charged"
     FILTERED = "200 with a blurred picture, charged"
     UNSAID = "200 with a picture, and not whether it was filtered, charged"
@@ -264,8 +265,8 @@ class _Handler(BaseHTTPRequestHandler):
             case M.GIANT:
                 self._pour()
                 return
-            case M.GARBAGE:
-                picture = b"no picture at all"
+            case M.GARBAGE | M.EMPTY:
+                picture = b"no picture at all" if told is M.GARBAGE else b""
         kind, headers = "image/png", {"finish-reason": reason, "seed": str(seed)}
         data = picture
         if v1:
@@ -424,10 +425,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"\x89PNG" * 65536)
 
     def _reset(self) -> None:
-        """End the connection by RST, so that its other side sees no orderly end."""
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close_connection = True
-        self.connection.close()
+        reset(self)
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    """End the connection by RST, so that its other side sees no orderly end."""
+    linger = struct.pack("ii", 1, 0)
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    handler.close_connection = True
+    handler.connection.close()
 
 
 def _need(condition: bool, what: str) -> None:

@@ -144,7 +144,8 @@ class Manifests:
         """What the program gets of ConfigMaps."""
         found: dict[str, str] = {}
         for source in workload.main.envFrom or ():
-            found |= self.one("ConfigMap", source["configMapRef"]["name"])["data"]
+            if "configMapRef" in source:
+                found |= self.one("ConfigMap", source["configMapRef"]["name"])["data"]
         return found
 
     def settings(self, workload: Workload) -> dict[str, str]:

@@ -312,5 +312,5 @@ def test_a_change_of_settings_replaces_the_pods(built: Manifests) -> None:
         one for one in built.of("ConfigMap") if one["metadata"]["name"].startswith("settings-")
     )
     for workload in built.ours:
-        (source,) = workload.main.envFrom
+        (source,) = (one for one in workload.main.envFrom if "configMapRef" in one)
         assert source["configMapRef"]["name"] == config["metadata"]["name"]

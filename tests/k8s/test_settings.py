@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from adapters.providers.registry import own_variables
 from pipeline.refusals import check_start
 from pipeline.roles import PARTS, Part, Role
 from pipeline.settings import Settings
@@ -18,6 +19,8 @@ FOR_TESTS = {
     for name in KNOWN
     if name == "LIMNER_FAILPOINTS" or name.startswith("LIMNER_SKETCH__") or "EMULATOR" in name
 }
+# Keys that lie in a secret of their own, which needs no word of each.
+OF_PROVIDERS = {name for names in own_variables().values() for name in names if KNOWN[name].secret}
 
 
 @pytest.fixture(scope="module", params=range(10))
@@ -46,11 +49,18 @@ def test_every_variable_of_a_manifest_is_a_setting(built: Manifests) -> None:
 def test_every_setting_is_named_for_clusters() -> None:
     production = overlay("production")
     beside = {name for one in production.servers for name in one.main.variables}
-    missing = KNOWN.keys() - FOR_TESTS - beside - written().keys()
+    missing = KNOWN.keys() - FOR_TESTS - OF_PROVIDERS - beside - written().keys()
     lines = "\n".join(f"#{name}={KNOWN[name].default or ''}" for name in sorted(missing))
     where = SETTINGS.relative_to(K8S.parent)
     assert not missing, f"add to {where}, each with what it does:\n{lines}"
     assert written().keys() <= KNOWN.keys(), "it names settings that are gone"
+
+
+def test_whoever_asks_providers_has_their_keys_and_nobody_else() -> None:
+    for one in (*overlay("production").servers, *overlay("local").servers):
+        secrets = [source["secretRef"] for source in one.main.envFrom if "secretRef" in source]
+        wanted = [] if one.name == "webhooks" else [{"name": "limner-providers", "optional": True}]
+        assert secrets == wanted, one.name
 
 
 def test_what_is_said_to_hold_without_a_setting_holds() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -17,6 +17,7 @@ class Variable:
     name: str
     default: str | None
     """As it would be written; empty where there is none, None where it differs by machine."""
+    secret: bool = False
 
 
 def variables(model: type[BaseModel] = Settings, prefix: str = "LIMNER_") -> Iterator[Variable]:
@@ -27,7 +28,8 @@ def variables(model: type[BaseModel] = Settings, prefix: str = "LIMNER_") -> Ite
         else:
             own = field.validation_alias or prefix + name.upper()
             assert isinstance(own, str)
-            yield Variable(own, _written(field))
+            secret = field.annotation == SecretStr | None
+            yield Variable(own, _written(field), secret)
 
 
 def _written(field: FieldInfo) -> str | None:
@@ -38,4 +40,6 @@ def _written(field: FieldInfo) -> str | None:
         return ""
     if isinstance(default, frozenset | tuple):
         return json.dumps(sorted(default))
+    if isinstance(default, dict):
+        return json.dumps(default)
     return str(getattr(default, "value", default))

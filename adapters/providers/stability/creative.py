@@ -10,8 +10,9 @@ from http import HTTPStatus
 from adapters.errors import OutcomeUnknown
 from adapters.http import Reply
 from adapters.ports import Accepted, PaintRequest
+from adapters.providers.replies import Drawn
 from adapters.providers.stability.models import Wire
-from adapters.providers.stability.wire import Asking, Drawn, answer, fields_of, json_of
+from adapters.providers.stability.wire import Asking, answer, fields_of, json_of
 
 ASK_AGAIN_AFTER = timedelta(seconds=10)
 # 202 where it is not done yet.

@@ -26,6 +26,7 @@ from adapters.ports import (
     Parameters,
     Processes,
 )
+from adapters.providers.shapes import in_shape
 from adapters.providers.stability import creative, shapes
 from adapters.providers.stability.models import Resolved, Wire, resolve
 from adapters.providers.stability.settings import StabilitySettings
@@ -34,7 +35,6 @@ from adapters.providers.stability.wire import (
     MOST_SOURCE_BYTES,
     NAMES,
     STYLES,
-    Drawn,
     answer,
     asking,
     credits_of,
@@ -123,7 +123,14 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
             log.error("provider_unusable", provider=NAME, reason=exc.reason, detail=str(exc))
             raise
         drawn = answer(reply, resolved.model.wire, request.seed)
-        data, cut = await self._shaped(drawn, wanted, ratio, of_picture=source is not None)
+        data, cut = await in_shape(
+            drawn.data,
+            wanted,
+            ratio,
+            of_picture=source is not None,
+            processes=self._processes,
+            provider=NAME,
+        )
         return Painting(
             pictures=(PaintedPicture(data, drawn.content_type, drawn.seed),),
             model=resolved.model.name,
@@ -188,25 +195,3 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
                 f"the draft's picture has {len(source)} bytes; {MOST_SOURCE_BYTES} are taken",
             )
         return source
-
-    async def _shaped(
-        self, drawn: Drawn, wanted: AspectRatio, ratio: AspectRatio, *, of_picture: bool
-    ) -> tuple[bytes, tuple[str, ...]]:
-        """The picture in the shape that was asked for, and what its caller should know of that.
-
-        It is paid for by now: where it cannot be cut it is delivered as it came.
-        """
-        if ratio is wanted and not of_picture:
-            return drawn.data, ()
-        shape = f"{ratio.value} and cropped to {wanted.value}"
-        tolerance = shapes.TOLERANCE if ratio is wanted else shapes.EXACT
-        try:
-            cut = await self._processes.run(shapes.cropped, drawn.data, *wanted.sides, tolerance)
-        except (BadPicture, Unavailable) as exc:
-            log.warning("picture_not_cropped", provider=NAME, error=str(exc))
-            return drawn.data, (f"the picture could not be cropped to {wanted.value}",)
-        if cut is None:
-            return drawn.data, ()
-        if of_picture:
-            shape = f"the shape of its draft and cropped to {wanted.value}"
-        return cut, (f"painted in {shape}",)

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from adapters.http import is_loopback
+from adapters.http import fits_header, is_plain_loopback
 from adapters.providers.stability.models import MODELS, Profile
 from schemas.prices import PRICE_BOOKS, STABILITY_2026_11
 from schemas.requests import Quality
@@ -46,11 +46,15 @@ class StabilitySettings(BaseSettings):
     # A longer reply is cut off, and its outcome unknown.
     max_reply_bytes: int = Field(default=32 * 2**20, ge=2**20)
 
+    @property
+    def configured(self) -> bool:
+        return self.api_key is not None
+
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.api_key is not None and not _fits_header(self.api_key.get_secret_value()):
+        if self.api_key is not None and not fits_header(self.api_key.get_secret_value()):
             raise ValueError("STABILITY_AI_API_KEY: it must be printable ASCII without spaces")
-        if not (self.base_url.startswith("https://") or _is_test_double(self.base_url)):
+        if not (self.base_url.startswith("https://") or is_plain_loopback(self.base_url)):
             raise ValueError(
                 "STABILITY_AI_BASE_URL: it must begin with https:// (or be on this machine)"
             )
@@ -69,11 +73,3 @@ class StabilitySettings(BaseSettings):
         if self.credits and PRICE_BOOKS[self.price_book].usd_per_credit is None:
             raise ValueError(f"credits: the price book {self.price_book} does not count in credits")
         return self
-
-
-def _fits_header(key: str) -> bool:
-    return bool(key) and key.isascii() and key.isprintable() and " " not in key
-
-
-def _is_test_double(url: str) -> bool:
-    return url.startswith("http://") and is_loopback(url)

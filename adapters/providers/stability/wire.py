@@ -4,9 +4,6 @@ v2beta takes multipart forms, always, also where no file is sent; v1 takes JSON,
 with a picture.
 """
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,6 +12,8 @@ from typing import Any
 from adapters.errors import OutcomeUnknown, ProviderRefused, ProviderUnusable
 from adapters.http import INVALID, MODERATED, Meaning, Reply
 from adapters.ports import PaintRequest
+from adapters.providers import replies
+from adapters.providers.replies import Drawn, content_type_of, decoded
 from adapters.providers.stability.models import Resolved, Wire
 from adapters.providers.stability.shapes import V1_SIZES
 from schemas.requests import AspectRatio
@@ -38,7 +37,6 @@ STYLES = frozenset(
 
 # The service refuses longer requests; the form around the picture is small.
 MOST_SOURCE_BYTES = 10 * 2**20 - 128 * 1024
-MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +45,6 @@ class Asking:
 
     path: str
     content: dict[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A picture that came and may be shown."""
-
-    data: bytes = field(repr=False)
-    content_type: str
-    seed: int
 
 
 def asking(
@@ -148,10 +137,10 @@ def answer(reply: Reply, wire: Wire, seed: int) -> Drawn:
         if not (isinstance(artifacts, list) and artifacts and isinstance(artifacts[0], dict)):
             raise OutcomeUnknown("Stability AI's reply has no artifacts")
         told = artifacts[0]
-        return _drawn(_bytes(told.get("base64")), told.get("finishReason"), told.get("seed"), seed)
+        return _drawn(decoded(told.get("base64")), told.get("finishReason"), told.get("seed"), seed)
     if reply.content_type == "application/json":
         told = json_of(reply)
-        return _drawn(_bytes(told.get("image")), told.get("finish_reason"), told.get("seed"), seed)
+        return _drawn(decoded(told.get("image")), told.get("finish_reason"), told.get("seed"), seed)
     headers = reply.headers
     return _drawn(reply.body, headers.get("finish-reason"), headers.get("seed"), seed)
 
@@ -182,25 +171,5 @@ def credits_of(reply: Reply) -> Decimal:
     return Decimal(told)
 
 
-def content_type_of(data: bytes) -> str | None:
-    """By the first bytes, never by what anybody claims; None for what is no picture."""
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
-
-
 def json_of(reply: Reply, **options: Any) -> dict[str, Any]:
-    try:
-        told = json.loads(reply.body, **options)
-    except (ValueError, RecursionError) as exc:
-        raise OutcomeUnknown("Stability AI's reply is not the JSON that it should be") from exc
-    if not isinstance(told, dict):
-        raise OutcomeUnknown("Stability AI's reply is JSON of another kind")
-    return told
-
-
-def _bytes(encoded: Any) -> bytes:
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except (ValueError, TypeError, binascii.Error):
-        return b""
+    return replies.json_of("Stability AI", reply, **options)

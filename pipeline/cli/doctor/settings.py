@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from adapters.providers.registry import own_variables
 from adapters.providers.sketch.provider import SketchSettings
 from pipeline.cli.doctor.report import Report
 from pipeline.cli.start import CommandFailed
@@ -21,7 +22,7 @@ PREFIX = "LIMNER_"
 COMMAND_LINE_NAMES = {"LIMNER_SERVER"}
 # Settings that bear the name of somebody else's service.
 FOREIGN_PREFIXES: dict[str, tuple[str, ...]] = {
-    "stability": ("STABILITY_AI_",),
+    **own_variables(),
     "gcp": (
         "GOOGLE_CLOUD_PROJECT",
         "CLOUD_TASKS_",
