@@ -74,6 +74,7 @@ async def paint(double: PainterDouble, settings: Any = None, **asked: Any) -> Pa
 EXPECTED: dict[Trouble, tuple[type[ProviderError], str]] = {
     T.RATE_LIMITED: (ProviderBusy, ""),
     T.UNAUTHORIZED: (Unusable, "unauthorized"),
+    T.NOT_ALLOWED: (Unusable, "permission_denied"),
     T.OUT_OF_CREDIT: (Unusable, "out_of_credit"),
     T.MODERATED: (ProviderRefused, "moderated"),
     T.RETIRED: (ProviderRefused, "model_retired"),

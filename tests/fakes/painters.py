@@ -25,6 +25,7 @@ RETRY_AFTER_SECONDS = 7
 class Trouble(Enum):
     RATE_LIMITED = "429"
     UNAUTHORIZED = "the key is refused"
+    NOT_ALLOWED = "the key may not use the model"
     OUT_OF_CREDIT = "no credit"
     MODERATED = "the prompt is refused"
     RETIRED = "404"
@@ -46,8 +47,8 @@ class Trouble(Enum):
 
 
 UNCHARGED = {
-    Trouble.RATE_LIMITED, Trouble.UNAUTHORIZED, Trouble.OUT_OF_CREDIT, Trouble.MODERATED,
-    Trouble.RETIRED, Trouble.INVALID, Trouble.BROKEN_BEFORE, Trouble.REDIRECTED,
+    Trouble.RATE_LIMITED, Trouble.UNAUTHORIZED, Trouble.NOT_ALLOWED, Trouble.OUT_OF_CREDIT,
+    Trouble.MODERATED, Trouble.RETIRED, Trouble.INVALID, Trouble.BROKEN_BEFORE, Trouble.REDIRECTED,
 }  # fmt: skip
 
 
@@ -211,6 +212,7 @@ SCALES = {"512": 0.5, "1K": 1.0, "2K": 2.0, None: 1.0}
 STATUSES = {
     Trouble.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED", None),
     Trouble.UNAUTHORIZED: (400, "INVALID_ARGUMENT", "API_KEY_INVALID"),
+    Trouble.NOT_ALLOWED: (403, "PERMISSION_DENIED", None),
     Trouble.OUT_OF_CREDIT: (403, "PERMISSION_DENIED", "BILLING_DISABLED"),
     Trouble.RETIRED: (404, "NOT_FOUND", None),
     Trouble.INVALID: (400, "INVALID_ARGUMENT", None),
@@ -301,6 +303,8 @@ class GeminiDouble(PainterDouble):
 ERRORS: dict[Trouble, tuple[int, str, str | None]] = {
     Trouble.RATE_LIMITED: (429, "requests", "rate_limit_exceeded"),
     Trouble.UNAUTHORIZED: (401, "invalid_request_error", "invalid_api_key"),
+    # As an organization that has not been verified is answered.
+    Trouble.NOT_ALLOWED: (403, "invalid_request_error", None),
     Trouble.OUT_OF_CREDIT: (429, "insufficient_quota", "insufficient_quota"),
     Trouble.MODERATED: (400, "image_generation_user_error", "moderation_blocked"),
     Trouble.RETIRED: (404, "invalid_request_error", "model_not_found"),

@@ -153,7 +153,8 @@ def _drawn(reply: "types.GenerateContentResponse", seed: int) -> Drawn:
     found = (part.inline_data.data for part in parts if part.inline_data and not part.thought)
     data = next((one for one in found if one), b"")
     kind = content_type_of(data)
-    if kind is None or reason != "STOP":
+    # It was paid for: whatever is said of its end, a picture that is there is taken.
+    if kind is None:
         raise OutcomeUnknown(f"Gemini finished with {reason[:50]!r}, without a picture")
     return Drawn(data, kind, seed)
 

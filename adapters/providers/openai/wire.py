@@ -15,7 +15,8 @@ from schemas.requests import AspectRatio, Quality
 
 OUT_OF_CREDIT = Meaning(ProviderUnusable, "out_of_credit")
 RETIRED = Meaning(ProviderRefused, "model_retired")
-# By `code`, else by `type` of the error that a reply holds.
+# By `code`, else by `type` of the error that a reply holds; else its status tells. The type
+# `invalid_request_error` is said of nearly everything, and tells nothing.
 NAMES: Mapping[str, Meaning] = {
     "moderation_blocked": MODERATED,
     "content_policy_violation": MODERATED,
