@@ -9,8 +9,8 @@ from schemas.migrations import head
 
 
 async def run_migration(settings: Settings, *, as_json: bool) -> int:
-    await migrate(settings.database_url)
     out = Output(as_json=as_json)
+    await migrate(settings.database_url, out.note)
     shown = make_url(settings.database_url).render_as_string()
     if as_json:
         out.document({"database": shown, "revision": head()})
