@@ -17,13 +17,13 @@ RUN pip install --no-cache-dir "uv==${UV_VERSION}"
 WORKDIR /build
 # What is installed changes less often than the program: a layer of its own.
 COPY pyproject.toml uv.lock ./
-RUN uv sync --locked --no-dev --extra gcp --no-install-project --no-cache
+RUN uv sync --locked --no-dev --extra gcp --extra telemetry --no-install-project --no-cache
 COPY README.md LICENSE ./
 COPY states states
 COPY schemas schemas
 COPY adapters adapters
 COPY pipeline pipeline
-RUN uv sync --locked --no-dev --extra gcp --no-editable --no-cache
+RUN uv sync --locked --no-dev --extra gcp --extra telemetry --no-editable --no-cache
 
 FROM python@${PYTHON_DIGEST}
 COPY --from=build /opt/limner /opt/limner

@@ -10,7 +10,9 @@ from enum import Enum
 from uuid import UUID
 
 import structlog
+from opentelemetry.trace import SpanKind
 
+from adapters import traces
 from adapters.errors import Unavailable
 from adapters.ports import Backoff, Clock, EventHandler, Ids
 from schemas.events import CloudEvent, read_event
@@ -64,7 +66,13 @@ class Delivery:
         """
         try:
             if self.failures < self.deterministic_failures:
-                await self.subscription.handler(self.event)
+                with traces.span(
+                    f"handle event by {self.subscription.name}",
+                    traces.event_traceparent(self.event),
+                    kind=SpanKind.CONSUMER,
+                    attributes={"limner.event_type": self.event.type},
+                ):
+                    await self.subscription.handler(self.event)
                 return True
         except Unavailable as error:
             self._log_failed(error)

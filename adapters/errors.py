@@ -72,6 +72,10 @@ class NoReply(AdapterError):
     """A request to a caller's URL came to no reply; whether it arrived is not known."""
 
 
+class NotFetched(AdapterError):
+    """There was a reply from a caller's URL, and no picture in it. The text says why."""
+
+
 class KeyTaken(AdapterError):
     """Other bytes lie under this key already; objects are never overwritten."""
 

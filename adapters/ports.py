@@ -15,6 +15,7 @@ from sqlmodel import Session
 from schemas.events import CloudEvent
 from schemas.fidelity import Fidelity
 from schemas.prices import Price, PriceBook
+from schemas.provenance import Provenance, SourceType
 from schemas.requests import AspectRatio, Strategy
 from schemas.step import Outcome, Step
 from schemas.tables import EventRow
@@ -182,12 +183,13 @@ class TakenPicture:
 
 
 class Pictures(Protocol):
-    async def take_in(self, data: bytes) -> TakenPicture:
+    async def take_in(self, data: bytes, provenance: Provenance | None = None) -> TakenPicture:
         """Decode under limits, measure, strip metadata, make WebP variants, narrowest first.
 
-        The delivered pixels are kept as they came wherever the format can be stripped without
-        encoding again. Deterministic: the same bytes give the same answer. Raises `BadPicture`
-        for what is no picture, and `Unavailable` when the worker process died.
+        The picture and its variants tell *provenance*, where it is given. The delivered pixels are
+        kept as they came wherever the format can be stripped without encoding again.
+        Deterministic: the same bytes and provenance give the same answer. Raises `BadPicture` for
+        what is no picture, and `Unavailable` when the worker process died.
         """
 
     async def compare(self, draft: bytes, final: bytes) -> Fidelity:
@@ -233,6 +235,8 @@ class Painting:
     model: str
     cost: Decimal | None
     warnings: tuple[str, ...] = ()
+    # What the pictures are said to be, to everybody who gets them.
+    source_type: SourceType = SourceType.TRAINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +350,17 @@ class Web(Protocol):
         """Send one request, once; follows no redirect, reads at most *max_bytes* of the reply.
 
         Raises `AddressRefused` before anything left, `NoReply` when no status came *within*.
+        """
+
+
+class Fetcher(Protocol):
+    """Takes pictures from addresses that callers name."""
+
+    async def fetch(self, url: str) -> bytes:
+        """Bytes that begin as a picture, at most as many as a picture may have.
+
+        Raises `AddressRefused` before anything left, `NoReply`, and `NotFetched` where what came
+        is no picture. No text names the address, or where it leads.
         """
 
 

@@ -4,7 +4,7 @@ The setting `connect` names such a function; nothing else chooses between the wo
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +21,7 @@ from adapters.ports import (
     TaskHandler,
     TaskQueue,
 )
+from adapters.site import Site
 
 if TYPE_CHECKING:
     from adapters.gcp.settings import GcpSettings
@@ -100,6 +101,9 @@ class World(Protocol):
     ) -> RunningBus: ...
 
     def open_pull(self, consumer: Consumer) -> RunningPull: ...
+
+    async def open_site(self, types: Mapping[str, Collection[str]]) -> Site | None:
+        """What must exist outside for subscribers of *types*, by name; None where nothing must."""
 
     async def close(self) -> None:
         """Close what was opened; called when nothing uses it any more."""

@@ -53,6 +53,7 @@ from pipeline.sweep import Sweep
 from pipeline.worker import Worker
 from schemas.fidelity import Fidelity
 from schemas.prices import Price, PriceBook, PriceEntry
+from schemas.provenance import Provenance
 from schemas.requests import (
     Approval,
     AspectRatio,
@@ -113,7 +114,7 @@ class NoBlobs:
 
 
 class NoPictures:
-    async def take_in(self, data: bytes) -> TakenPicture:
+    async def take_in(self, data: bytes, provenance: Provenance | None = None) -> TakenPicture:
         return TakenPicture(data, "image/png", 1024, 1024, ())
 
     async def compare(self, draft: bytes, final: bytes) -> Fidelity:

@@ -13,6 +13,9 @@ from schemas.replies import BudgetResponse, dollars, plain
 from schemas.requests import Period
 from schemas.step import Lost
 
+# Ends of a job that its request has brought about, and would again.
+REFUSED = frozenset({"moderated", "invalid_request"})
+
 
 class PipelineError(Lost):
     """Base. Raised inside a step it is a loser: nothing of the step is written."""
@@ -56,6 +59,18 @@ class PictureMissing(PipelineError):
             f"Picture {image_id} is recorded, but its bytes are not where they were stored."
             " Nothing was charged. Restore the picture store, or ask for the picture again.",
             image_id=str(image_id),
+        )
+
+
+class PictureNotFetched(PipelineError):
+    status, code, title = 422, "picture_not_fetched", "The picture was not taken from its address"
+
+    def __init__(self, reason: str, field: str) -> None:
+        super().__init__(
+            f"{field}: {reason}. Nothing was stored and nothing charged. Name a picture of this"
+            " service by image_id or job_id, or upload the file. Whoever runs this service says"
+            " which addresses pictures are taken from (LIMNER_FETCH__…).",
+            field=field,
         )
 
 
@@ -164,6 +179,24 @@ class ResolvedOtherwise(PipelineError):
             attempt=attempt,
             resolved_as=said,
         )
+
+
+class JobFailed(PipelineError):
+    """A job whose caller waits for it has come to another end than pictures."""
+
+    status, code, title = 502, "job_failed", "The picture was not made"
+
+    def __init__(self, job_id: UUID, state: str, code: str, message: str) -> None:
+        super().__init__(
+            f"Job {job_id} is {state}: {message} The same request without its Idempotency-Key is"
+            " another job; a retry of this one keeps its history.",
+            job_id=str(job_id),
+            error_code=code,
+        )
+        if code in REFUSED:
+            self.status = 422
+        elif state == "cancelled":
+            self.status = 409
 
 
 class CannotCancel(PipelineError):

@@ -22,6 +22,7 @@ from pipeline.move import JobMoved, fail_job, job_key, move_job, patience
 from pipeline.staging import EXTENSIONS, Manifest, load_manifest, manifest_key
 from pipeline.tally import batch_keys, record_moves
 from schemas.fidelity import Fidelity
+from schemas.provenance import Provenance
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import CallState, ImageRow, JobRow, ProviderCallRow
 from states.table import OPEN, State, Trigger
@@ -150,8 +151,12 @@ async def complete(
     try:
         for index, staged in enumerate(manifest.pictures):
             data = at_hand.get(staged.key) or await blobs.get(staged.key)
-            taken = await pictures.take_in(data)
-            images.append(await _store(job, index, taken, journal, blobs))
+            image_id = uuid5(job.id, f"{job.staged}#{index}")
+            provenance = Provenance(
+                manifest.source_type, manifest.provider, manifest.model, image_id
+            )
+            taken = await pictures.take_in(data, provenance)
+            images.append(await _store(job, image_id, index, taken, journal, blobs))
             if index == 0:
                 fidelity = await compare_with_draft(
                     job, taken.data, journal=journal, blobs=blobs, pictures=pictures
@@ -162,9 +167,13 @@ async def complete(
 
 
 async def _store(
-    job: JobRow, index: int, taken: TakenPicture, journal: Journal, blobs: BlobStore
+    job: JobRow,
+    image_id: UUID,
+    index: int,
+    taken: TakenPicture,
+    journal: Journal,
+    blobs: BlobStore,
 ) -> ImageRow:
-    image_id = uuid5(job.id, f"{job.staged}#{index}")
     original = await blobs.put(
         _object_name(image_id, "original", taken.data, taken.content_type),
         taken.data,

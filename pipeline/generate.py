@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
+from opentelemetry.trace import SpanKind
 
+from adapters import traces
 from adapters.errors import (
     BlobStoreUnavailable,
     OutcomeUnknown,
@@ -64,6 +66,12 @@ async def generate(task: ImageTask, worker: Worker) -> TaskAnswer:
     Everything else is answered "done": what then remains to be done is the sweep's, since an
     error answer would slow the whole queue down.
     """
+    # Where a request brought the task, this is a part of it.
+    with traces.span("process image task", traces.task_traceparent(task), kind=SpanKind.CONSUMER):
+        return await _generate(task, worker)
+
+
+async def _generate(task: ImageTask, worker: Worker) -> TaskAnswer:
     try:
         claimed = await claim(task, worker)
     except NotNow as exc:
@@ -122,7 +130,9 @@ async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | 
     started = worker.clock.monotonic()
     try:
         async with asyncio.timeout(worker.budgets.provider.total_seconds()):
-            answer = await provider.generate(paint_request(job, claimed.source))
+            told = {"limner.quality": job.quality}
+            with traces.span(f"ask {provider.name}", kind=SpanKind.CLIENT, attributes=told):
+                answer = await provider.generate(paint_request(job, claimed.source))
     except ProviderBusy as exc:
         settlement = Settlement.of_busy(exc, worker.journal.now())
     except ProviderRefused as exc:

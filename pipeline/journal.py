@@ -15,9 +15,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import structlog
 from sqlmodel import Session
 
+from adapters import traces
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
 from adapters.ports import Backoff, Clock, Ids, Store
 from schemas.step import Outcome, RowKey, RowsUnnamed, Step, Writes
+from schemas.tables import JobRow
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +51,8 @@ class JournalClosed(Exception):
 class _Entry:
     step: Step[Any]
     answer: asyncio.Future[Any]
+    # Whoever asks for jobs, where traces are kept.
+    asked: traces.Asked | None = None
 
 
 class Journal:
@@ -84,6 +88,8 @@ class Journal:
         # Of all groups so far: how many, and how many steps they held.
         self.groups = 0
         self.steps = 0
+        # Told of each group: its steps, and the seconds until it was committed or given up.
+        self.on_group: Callable[[int, float], None] | None = None
 
     def now(self) -> datetime:
         """The time of day, by the database's clock: equal on every process."""
@@ -132,7 +138,8 @@ class Journal:
             if self._creations_waiting >= self._max_creations_waiting:
                 raise JournalFull
             self._creations_waiting += 1
-        entry = _Entry(step, asyncio.get_running_loop().create_future())
+        asked = traces.asked() if step.creates else None
+        entry = _Entry(step, asyncio.get_running_loop().create_future(), asked)
         self._waiting.append(entry)
         self._arrived.set()
         # Cancelling the caller cancels this future and not the entry, which stays in the queue.
@@ -158,7 +165,10 @@ class Journal:
             group = self._in_hand = self._next_group()
             self.groups += 1
             self.steps += len(group)
+            begun = self._clock.monotonic()
             await self._commit(group)
+            if self.on_group is not None:
+                self.on_group(len(group), self._clock.monotonic() - begun)
             await self._refresh_offset()
 
     def _next_group(self) -> list[_Entry]:
@@ -205,6 +215,8 @@ class Journal:
                 again.append(entry)
                 self._creations_waiting += entry.step.creates
             else:
+                if entry.asked is not None and outcome.writes is not None:
+                    _tell_created(entry.asked, outcome.writes)
                 _answer(entry, outcome)
         self._waiting.extendleft(reversed(again))
         for listener in self._listeners:
@@ -288,6 +300,13 @@ def _named_now(entry: _Entry, outcome: Outcome) -> bool:
     further = [key for key in outcome.error.keys if key not in (*step.keys, *step.shared)]
     entry.step = replace(step, shared=(*step.shared, *further))
     return bool(further)
+
+
+def _tell_created(asked: traces.Asked, writes: Writes) -> None:
+    for _, row in writes.inserts:
+        if isinstance(row, JobRow):
+            told = {"limner.quality": row.quality, "limner.provider": row.provider}
+            traces.tell_created(row.id, asked, told)
 
 
 def _answer(entry: _Entry, outcome: Outcome | None = None, error: Exception | None = None) -> None:

@@ -16,6 +16,8 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+# Below it stands the token itself, which no log and no trace may show.
+APPROVALS = "/approvals"
 VERSION = 1
 # The secret signs nothing else in this form.
 DOMAIN = b"limner approval link\x00"

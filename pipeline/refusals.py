@@ -41,6 +41,11 @@ def _shared(settings: Settings, parts: Part) -> list[str]:
         reasons.append(
             "LIMNER_LINK_SECRET: it is not set; all processes must sign links by the same secret"
         )
+    if settings.failpoints:
+        reasons.append(
+            "LIMNER_FAILPOINTS: it is set; failpoints break the service on purpose, and only the"
+            " local profile takes them"
+        )
     if make_url(settings.database_url).get_backend_name() == "sqlite":
         reasons.append(
             "LIMNER_DATABASE_URL: it names SQLite, which one process can use; several need"

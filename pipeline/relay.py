@@ -5,16 +5,19 @@ finds it; nothing is kept here that a death could lose.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 
+from adapters import traces
 from adapters.errors import QueueUnavailable, Unavailable
 from adapters.ports import Backoff, Clock, EventBus, TaskQueue
 from adapters.store.reads import Sending
 from pipeline.journal import Journal, JournalClosed
+from schemas.events import cloud_event
 from schemas.step import Look, SentMark, Step, Writes
 from schemas.tables import EventRow, JobRow
 from schemas.tasks import ImageTask
@@ -124,6 +127,7 @@ class Relay:
 
     async def _send_job(self, job: Sending) -> None:
         task = ImageTask(job_id=job.job_id, attempt=job.attempt, dispatch=job.dispatch)
+        begun_ns = time.time_ns()
         try:
             not_before = self._by_the_queues_clock(job.not_before)
             await self._queue.create_image_generation_task(task, not_before=not_before)
@@ -137,6 +141,7 @@ class Relay:
             log.exception("task_not_sent", job_id=str(job.job_id))
         else:
             self._to_queue.worked()
+            traces.tell_sent(task, begun_ns)
             self._unmarked[job.job_id] = job
             self._sent.set()
         finally:
@@ -191,6 +196,7 @@ class Relay:
             self._spawn(self._publish(batch))
 
     async def _publish(self, batch: list[EventRow]) -> None:
+        begun_ns = time.time_ns()
         try:
             answers = await self._bus.publish(batch)
             if any(isinstance(answer, Unavailable) for answer in answers):
@@ -201,6 +207,8 @@ class Relay:
             for event, answer in zip(batch, answers, strict=True):
                 if answer is None:
                     sent.append(event.event_id)
+                    if traces.enabled():
+                        traces.tell_published(cloud_event(event), begun_ns)
                 else:
                     log.warning(
                         "event_not_published",

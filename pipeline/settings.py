@@ -9,13 +9,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.failpoints import Armed
 from adapters.gcp.settings import GcpSettings
-from adapters.guard.settings import GuardSettings
+from adapters.guard.settings import FetchSettings, GuardSettings
 from adapters.local.connect import LocalSettings
 from adapters.providers.sketch.provider import SketchSettings
 from adapters.providers.stability.settings import StabilitySettings
 from adapters.store.database import unknown_database
 from pipeline.links import LEAST_SECRET_BYTES
 from pipeline.policy import UnknownPolicy
+from pipeline.telemetry.settings import TelemetrySettings
+from schemas.retention import RetentionSettings
 
 MAX_BODY_BYTES = 64 * 1024
 LEAST_KEY_CHARACTERS = 32
@@ -103,10 +105,16 @@ class Settings(BaseSettings):
     local: LocalSettings = Field(default_factory=LocalSettings)
     # Where requests to addresses that callers name may go.
     guard: GuardSettings = GuardSettings()
+    # Which pictures are taken from such addresses: none, unless it is enabled.
+    fetch: FetchSettings = FetchSettings()
     sketch: SketchSettings = SketchSettings()
     # Its key and address are the environment's STABILITY_AI_API_KEY and STABILITY_AI_BASE_URL.
     stability: StabilitySettings = Field(default_factory=StabilitySettings)
     gcp: GcpSettings = Field(default_factory=GcpSettings)
+    # How long things are kept.
+    retention: RetentionSettings = RetentionSettings()
+    # What the process tells of itself beside its log.
+    telemetry: TelemetrySettings = TelemetrySettings()
     # For fault tests only.
     failpoints: list[Armed] = []
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adapters.errors import KeyTaken, NoSuchObject
 from adapters.ports import BlobStore, Painting
+from schemas.provenance import SourceType
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,7 @@ class Manifest(BaseModel):
     warnings: tuple[str, ...] = ()
     elapsed_seconds: float
     pictures: tuple[StagedPicture, ...]
+    source_type: SourceType = SourceType.TRAINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ async def stage(
         price_book=price_book,
         warnings=painting.warnings,
         elapsed_seconds=round(elapsed_seconds, 3),
+        source_type=painting.source_type,
         pictures=tuple(pictures),
     )
     key = manifest_key(job_id, attempt)

@@ -13,13 +13,15 @@ import structlog
 from adapters.delivery import Consumer, Patience, Subscription
 from adapters.errors import Unavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints, guarded
+from adapters.guard.fetch import GuardedFetcher, NoFetcher
 from adapters.guard.web import GuardedWeb, SystemResolver
 from adapters.local.drain import finish_or_cancel
 from adapters.local.processes import WorkerProcesses
 from adapters.pictures.worker import PillowPictures
-from adapters.ports import BlobStore, Ids, ImageProvider, Processes, Web
+from adapters.ports import BlobStore, Fetcher, Ids, ImageProvider, Processes, Web
 from adapters.providers.stability.provider import NAME as STABILITY
 from adapters.providers.stability.provider import StabilityProvider
+from adapters.site import Site
 from adapters.store import reads
 from adapters.store.database import (
     AnyStore,
@@ -40,11 +42,14 @@ from pipeline.quarantine import quarantine
 from pipeline.refusals import check_start
 from pipeline.relay import Relay
 from pipeline.replay import Replay
+from pipeline.retention import Retention
 from pipeline.roles import Part
 from pipeline.settings import Misconfigured, Settings
 from pipeline.stragglers import Stragglers
 from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
+from pipeline.telemetry.metrics import Gauges
+from pipeline.telemetry.start import Telemetry, start_telemetry
 from pipeline.webhooks.attempt import Sender
 from pipeline.webhooks.courier import Courier
 from pipeline.worker import TimeBudgets, Worker
@@ -68,6 +73,9 @@ class Limner:
     # Who takes events that come from a durable bus, by the subscriber's name.
     consumers: Mapping[str, Consumer]
     courier: Courier
+    telemetry: Telemetry
+    retention: Retention
+    fetcher: Fetcher
     link_secret: bytes = field(repr=False)
     # Which parts of the service this process is.
     parts: Part = Part.ALL
@@ -119,9 +127,14 @@ async def running(
     world: World = settings.connect(settings)
     check_start(settings, world, parts)
     async with AsyncExitStack() as stack:
+        telemetry = start_telemetry(settings)
+        stack.callback(telemetry.close)
         stack.push_async_callback(world.close)
         store = await _open_store(settings, world.alone, failpoints, must_stop, stack)
         journal = Journal(guarded(store, "store", failpoints), world.clock, world.ids)
+        if telemetry.metrics is not None:
+            journal.on_group = telemetry.metrics.took
+            journal.subscribe(telemetry.metrics.take)
         await journal.start()
         stack.push_async_callback(journal.close)
         if processes is None:
@@ -151,6 +164,11 @@ async def running(
 
         stragglers = Stragglers(worker, settings.times.sweep_interval_seconds)
         loops = _loops(parts, world, store, feed, sweep, stragglers, courier)
+        retention = Retention(journal, worker.blobs, world.clock, settings.retention)
+        if Part.SWEEP in parts:
+            loops["retention"] = retention.run()
+        if telemetry.metrics is not None and Part.SWEEP in parts:
+            loops["gauges"] = Gauges(telemetry.metrics, journal, world.clock).run()
         vital = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
         for task in vital:
             stack.push_async_callback(_ended, task)
@@ -178,6 +196,9 @@ async def running(
             ),
             consumers=_consumers(world, worker),
             courier=courier,
+            telemetry=telemetry,
+            retention=retention,
+            fetcher=_fetcher(settings, failpoints, stack),
             link_secret=await _link_secret(settings, world, parts),
             parts=parts,
             must_stop=must_stop,
@@ -219,6 +240,28 @@ def _loops(
     if parts & (Part.CALLERS | Part.WEBHOOKS):
         loops["listen"] = store.listen(on_news)
     return loops
+
+
+@asynccontextmanager
+async def providers_alone(settings: Settings, processes: Processes) -> AsyncIterator[Providers]:
+    """Who would paint, without the rest of the service: nothing is opened that others share."""
+    world: World = settings.connect(settings)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(world.close)
+        providers = await _providers(settings, processes, world, NO_FAILPOINTS, stack)
+        _check_named(settings, providers)
+        yield providers
+
+
+@asynccontextmanager
+async def site_of(settings: Settings) -> AsyncIterator[Site | None]:
+    """What must exist outside of the service; None where nothing must."""
+    world: World = settings.connect(settings)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(world.close)
+        if lacking := world.lacks(_budgets(settings).dispatch_deadline):
+            raise Misconfigured(*lacking)
+        yield await world.open_site({one.name: one.types for one in SUBSCRIBERS})
 
 
 async def _open_store(
@@ -358,6 +401,15 @@ def _courier(
 
     stack.push_async_callback(drain)
     return courier
+
+
+def _fetcher(settings: Settings, failpoints: Failpoints, stack: AsyncExitStack) -> Fetcher:
+    fetcher: Fetcher = NoFetcher()
+    if settings.fetch.enabled:
+        resolver = SystemResolver()
+        stack.callback(resolver.close)
+        fetcher = GuardedFetcher(GuardedWeb(settings.fetch, resolve=resolver), settings.fetch)
+    return guarded(fetcher, "fetcher", failpoints)
 
 
 async def _link_secret(settings: Settings, world: World, parts: Part) -> bytes:

@@ -69,6 +69,24 @@ class CreateImageJobResponse(BaseModel):
     """How it is made of its draft."""
 
 
+class GeneratedImagesResponse(BaseModel):
+    """The reply of `POST /api/v1/images/generate` where the pictures were made in time."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    success: bool
+    images: "list[ImageResponse]"
+    job_id: UUID
+    """The job that made them; its status tells the rest."""
+    provider: str
+    model: str
+    generation_time_seconds: float
+    cost: Dollars | None
+    """US dollars; null where the price is not known."""
+    is_draft: bool
+    warnings: list[str] = []
+
+
 class BatchImageGenerationResponse(BaseModel):
     batch_id: UUID
     job_ids: list[UUID]

@@ -113,6 +113,8 @@ class Writes:
     updates: list[tuple[RowKey, Row]] = field(default_factory=list)
     # Rows of tables without a version, named by the step among its own keys.
     deletes: list[RowKey] = field(default_factory=list)
+    # Positions of events that are too old to be read again by anybody.
+    forgotten: list[int] = field(default_factory=list)
     # Columns that the updates change, by table; filled in once the step is decided.
     changed: dict[type[Row], set[str]] = field(default_factory=dict)
     # Events that have left for the bus, by their ids, and jobs that have left for the queue.

@@ -1,5 +1,6 @@
 """The profile of Google Cloud says all that it lacks at once, and costs the local one nothing."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -40,8 +41,9 @@ def test_the_local_profile_loads_nothing_of_google() -> None:
 
 def test_a_start_names_everything_that_is_missing(tmp_path: Path) -> None:
     done = command(
-        "serve", home=str(tmp_path), connect=CONNECT, times__dispatch_deadline_seconds="2000"
-    )
+        "serve", home=str(tmp_path), connect=CONNECT, times__dispatch_deadline_seconds="2000",
+        failpoints='[{"name": "store.commit.before", "mode": "kill"}]',
+    )  # fmt: skip
     assert done.returncode == 2
     named = [line.removeprefix("limner: ").partition(":")[0] for line in done.stderr.splitlines()]
     assert named == [
@@ -53,6 +55,7 @@ def test_a_start_names_everything_that_is_missing(tmp_path: Path) -> None:
         "LIMNER_TIMES__DISPATCH_DEADLINE_SECONDS",
         "LIMNER_API_KEY",
         "LIMNER_LINK_SECRET",
+        "LIMNER_FAILPOINTS",
         "LIMNER_DATABASE_URL",
     ]
     assert list(tmp_path.iterdir()) == []
@@ -88,6 +91,9 @@ def test_the_documents_names_are_the_settings(monkeypatch: pytest.MonkeyPatch) -
         {"bucket": "a/b"},
         {"service_account": "nobody"},
         {"call_seconds": 0},
+        {"retry_seconds": 61},
+        {"delivery_attempts": 5},
+        {"dead_letter_topic": "limner-events"},
         {"unknown": 1},
     ],
 )
@@ -138,3 +144,13 @@ def test_only_who_answers_callers_needs_what_callers_are_known_by(
     assert done.returncode == 2
     named = {line.removeprefix("limner: ").partition(":")[0] for line in done.stderr.splitlines()}
     assert named == {"LIMNER_DATABASE_URL"} | lacking
+
+
+def test_doctor_asks_for_the_providers_without_google(tmp_path: Path) -> None:
+    done = command(
+        "doctor", "--json", home=str(tmp_path), port="0", connect=CONNECT,
+        database_url="postgresql://nobody@127.0.0.1:1/nothing",
+    )  # fmt: skip
+    found = {one["check"]: one for one in json.loads(done.stdout)["findings"]}
+    assert found["providers"]["level"] == "ok"
+    assert "sketch, the default" in found["providers"]["detail"]

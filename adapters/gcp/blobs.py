@@ -28,6 +28,8 @@ T = TypeVar("T")
 # An upload that is repeated after a lost reply finds its own object, which counts as a success.
 MOST_RETRIES = 3
 LONGEST_SIGNATURE = timedelta(minutes=15)
+# Why there is no object, as the reply's body says; HEAD has none.
+NO_BUCKET = "<Code>NoSuchBucket</Code>"
 
 
 class CloudBlobStore:
@@ -46,6 +48,7 @@ class CloudBlobStore:
         Credentials are found as Google's own libraries find them.
         """
         self._bucket = bucket
+        self._no_bucket = f"there is no bucket {bucket}; LIMNER_GCP__BUCKET names it"
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
         timeout = timedelta(seconds=call_seconds)
         config: GCSConfig = {"base_url": emulator} if emulator else {}
@@ -74,7 +77,7 @@ class CloudBlobStore:
             if await self.get(key) != data:
                 raise
         except NoSuchObject as exc:
-            raise BlobStoreUnavailable(f"there is no bucket {self._bucket}") from exc
+            raise BlobStoreUnavailable(self._no_bucket) from exc
         return StoredObject(key, len(data), sha256, content_type)
 
     async def get(self, key: str) -> bytes:
@@ -84,7 +87,7 @@ class CloudBlobStore:
     async def exists(self, key: str) -> bool:
         key_names(key)
         try:
-            await self._in_thread(key, obstore.head, self._store, key)
+            await self._in_thread(key, self._look, key)
         except NoSuchObject:
             return False
         return True
@@ -113,6 +116,12 @@ class CloudBlobStore:
     def _get(self, key: str) -> bytes:
         return bytes(obstore.get(self._store, key).bytes())
 
+    def _look(self, key: str) -> None:
+        try:
+            obstore.head(self._store, key)
+        except FileNotFoundError:
+            self._get(key)  # which says whether it is the object or the bucket that is not there
+
     async def _in_thread(
         self, key: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -124,6 +133,8 @@ class CloudBlobStore:
         try:
             return await asyncio.wrap_future(self._threads.submit(call))
         except FileNotFoundError as exc:
+            if NO_BUCKET in str(exc):
+                raise BlobStoreUnavailable(self._no_bucket) from exc
             raise NoSuchObject(key) from exc
         except (AlreadyExistsError, PreconditionError) as exc:
             raise KeyTaken(key) from exc

@@ -11,7 +11,7 @@ from google.pubsub_v1 import PublisherAsyncClient
 from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
 from adapters.errors import BusUnavailable
-from adapters.gcp.traces import event_traceparent
+from adapters.traces import event_traceparent
 from schemas.events import CloudEvent, cloud_event
 from schemas.tables import EventRow
 

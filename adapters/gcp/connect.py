@@ -1,6 +1,6 @@
 """The world of Google Cloud: Cloud Tasks, Pub/Sub and Cloud Storage beside PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import cached_property
@@ -19,9 +19,13 @@ from adapters.errors import Unavailable
 from adapters.gcp.blobs import CloudBlobStore
 from adapters.gcp.bus import PubSubBus
 from adapters.gcp.oidc import KeySet, OidcCheck
+from adapters.gcp.rest import GoogleRest
+from adapters.gcp.rights import Clients
 from adapters.gcp.settings import GcpSettings
+from adapters.gcp.site import GoogleSite
 from adapters.gcp.subscriber import PullSubscriber
 from adapters.gcp.tasks import LONGEST_DEADLINE, SHORTEST_DEADLINE, CloudTaskQueue
+from adapters.gcp.wanted import wanted
 from adapters.local.clock import SystemClock
 from adapters.local.ids import RandomIds, SystemEntropy
 from adapters.ports import BlobStore, CallerCheck, ImageProvider, Processes, TaskHandler
@@ -115,6 +119,30 @@ class GoogleWorld:
             patience=Patience(self.clock, self.ids),
             call_seconds=settings.call_seconds,
         )
+
+    async def open_site(self, types: Mapping[str, Collection[str]]) -> GoogleSite:
+        settings = self._settings
+        rest = GoogleRest(
+            call_seconds=settings.call_seconds,
+            storage=settings.storage_emulator_host,
+            iam=settings.iam_emulator_host,
+        )
+        self._stack.push_async_callback(rest.close)
+        clients = Clients(
+            self._client(
+                CloudTasksAsyncClient, CloudTasksGrpcAsyncIOTransport, settings.tasks_emulator_host
+            ),
+            self._client(
+                PublisherAsyncClient, PublisherGrpcAsyncIOTransport, settings.pubsub_emulator_host
+            ),
+            self._client(
+                SubscriberAsyncClient, SubscriberGrpcAsyncIOTransport, settings.pubsub_emulator_host
+            ),
+            rest,
+            await self.open_blobs(),
+            settings.call_seconds,
+        )
+        return GoogleSite(settings, wanted(settings, types), clients)
 
     async def close(self) -> None:
         await self._stack.aclose()

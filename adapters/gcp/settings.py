@@ -6,6 +6,7 @@ names them, `PUBSUB_EMULATOR_HOST` and `STORAGE_EMULATOR_HOST` as Google's own t
 """
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
@@ -21,6 +22,11 @@ GOOGLE_JWKS = "https://www.googleapis.com/oauth2/v3/certs"
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~%+:-]*$", max_length=255)]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=320)]
 HostAndPort = Annotated[str, StringConstraints(pattern=r"^[^/\s]+:\d+$")]
+
+
+class EventDelivery(StrEnum):
+    PUSH = "push"
+    PULL = "pull"
 
 
 class GcpSettings(BaseSettings):
@@ -52,6 +58,16 @@ class GcpSettings(BaseSettings):
     push_audience: str | None = None
     jwks_url: str = GOOGLE_JWKS
     call_seconds: float = Field(default=10, gt=0)
+    # What `limner provision` makes of the queue and the subscriptions; the bounds are Google's own.
+    dispatches_per_second: float = Field(default=100, gt=0, le=500)
+    concurrent_dispatches: int = Field(default=500, ge=1, le=5000)
+    event_delivery: EventDelivery = EventDelivery.PUSH
+    ack_deadline_seconds: int = Field(default=60, ge=10, le=600)
+    retry_seconds: int = Field(default=1, ge=0, le=600)
+    most_retry_seconds: int = Field(default=60, ge=0, le=600)
+    dead_letter_topic: Id = "limner-dead-letters"
+    # The net behind our own dead letters, which take an event after 5 failures.
+    delivery_attempts: int = Field(default=10, ge=10, le=100)
     # Doubles for development and tests, spoken to without encryption or credentials.
     tasks_emulator_host: HostAndPort | None = None
     pubsub_emulator_host: HostAndPort | None = Field(
@@ -60,6 +76,7 @@ class GcpSettings(BaseSettings):
     storage_emulator_host: str | None = Field(
         default=None, validation_alias="STORAGE_EMULATOR_HOST"
     )
+    iam_emulator_host: str | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -71,6 +88,10 @@ class GcpSettings(BaseSettings):
         for name, url in urls.items():
             if url is not None and not _is_trusted(url):
                 raise ValueError(f"{name}: it must begin with https:// (or be on this machine)")
+        if self.retry_seconds > self.most_retry_seconds:
+            raise ValueError("retry_seconds: it must not be above most_retry_seconds")
+        if self.dead_letter_topic == self.topic:
+            raise ValueError("dead_letter_topic: it must not be the topic of the events")
         if self.service_url is not None:
             self.service_url = self.service_url.rstrip("/")
             self.worker_url = self.worker_url or self.service_url + WORKER_PATH
@@ -102,6 +123,13 @@ class GcpSettings(BaseSettings):
     @property
     def topic_path(self) -> str:
         return f"projects/{self.project}/topics/{self.topic}"
+
+    @property
+    def dead_letter_path(self) -> str:
+        return f"projects/{self.project}/topics/{self.dead_letter_topic}"
+
+    def push_endpoint(self, subscriber: str) -> str:
+        return f"{self.service_url}{PUSH_PATH}/{subscriber}"
 
     def subscription_path(self, subscriber: str) -> str:
         return f"projects/{self.project}/subscriptions/{self.subscription_prefix}{subscriber}"

@@ -8,7 +8,7 @@ from google.cloud.tasks_v2 import CloudTasksAsyncClient
 from google.cloud.tasks_v2.types import CreateTaskRequest, HttpMethod, HttpRequest, OidcToken, Task
 
 from adapters.errors import QueueUnavailable
-from adapters.gcp.traces import task_traceparent
+from adapters.traces import task_traceparent
 from schemas.tasks import ImageTask
 
 # Cloud Tasks takes no other deadlines for an HTTP target.

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -82,6 +82,9 @@ class LocalWorld:
 
     def open_pull(self, consumer: Consumer) -> RunningPull:
         raise Unavailable("the local bus calls its subscribers itself; nothing is to be pulled")
+
+    async def open_site(self, types: Mapping[str, Collection[str]]) -> None:
+        """Nothing outside of this process must exist."""
 
     async def close(self) -> None: ...
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from adapters.errors import BadPicture
 from adapters.pictures import jpeg, png, webp
+from adapters.pictures.magic import format_of
 from adapters.pictures.remote import Rendition
 from adapters.pictures.stripped import UPRIGHT, Stripped
 
@@ -39,15 +40,21 @@ class Format(NamedTuple):
     pillow_name: str
     content_type: str
     strip: Callable[[bytes], Stripped]
+    # Puts an XMP packet into a stripped file.
+    label: Callable[[bytes, bytes], bytes]
 
 
-PNG = Format("PNG", "image/png", png.strip)
-JPEG = Format("JPEG", "image/jpeg", jpeg.strip)
-WEBP = Format("WEBP", "image/webp", webp.strip)
+PNG = Format("PNG", "image/png", png.strip, png.label)
+JPEG = Format("JPEG", "image/jpeg", jpeg.strip, jpeg.label)
+WEBP = Format("WEBP", "image/webp", webp.strip, webp.label)
+FORMATS = {one.pillow_name: one for one in (PNG, JPEG, WEBP)}
 
 
-def take_in(data: bytes) -> tuple[Rendition, tuple[Rendition, ...]]:
-    """Return the picture, stripped, and its variants, narrowest first; or raise `BadPicture`."""
+def take_in(data: bytes, packet: bytes = b"") -> tuple[Rendition, tuple[Rendition, ...]]:
+    """Return the picture, stripped, and its variants, narrowest first; or raise `BadPicture`.
+
+    *packet* is the XMP that is put into each of them.
+    """
     found, stripped = _checked(data)
     image = _decode(found, stripped)
     kept = stripped.data
@@ -55,7 +62,17 @@ def take_in(data: bytes) -> tuple[Rendition, tuple[Rendition, ...]]:
     if turn is not None:
         image = image.transpose(turn)
         kept = _encode_again(found, image, stripped.lossless)
-    return Rendition(kept, found.content_type, *image.size), variants(image)
+    if packet:
+        kept = found.label(kept, packet)
+    return Rendition(kept, found.content_type, *image.size), variants(image, packet)
+
+
+def packet_of(data: bytes) -> bytes:
+    """The XMP packet of a picture, empty where it has none; or raise `BadPicture`.
+
+    Pixels are not looked at.
+    """
+    return _checked(data)[1].xmp
 
 
 def decode(data: bytes) -> Image.Image:
@@ -65,16 +82,13 @@ def decode(data: bytes) -> Image.Image:
 
 def sniff(data: bytes) -> Format:
     """Tell the format by its first bytes, never by what anybody claims."""
-    if data.startswith(png.MAGIC):
-        return PNG
-    if data.startswith(jpeg.MAGIC):
-        return JPEG
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return WEBP
-    raise BadPicture("format", "these bytes are neither PNG nor JPEG nor WebP")
+    found = format_of(data)
+    if found is None:
+        raise BadPicture("format", "these bytes are neither PNG nor JPEG nor WebP")
+    return FORMATS[found]
 
 
-def variants(image: Image.Image) -> tuple[Rendition, ...]:
+def variants(image: Image.Image, packet: bytes = b"") -> tuple[Rendition, ...]:
     """Make WebP renditions of a quarter, a half and the whole of the widest useful width.
 
     That is 1280 pixels or, where it is narrower, the picture's own width: 320, 640, 1280 for most,
@@ -90,7 +104,10 @@ def variants(image: Image.Image) -> tuple[Rendition, ...]:
         if size != smaller.size:
             # From the one before: half the time of scaling from the original.
             smaller = smaller.resize(size, Image.Resampling.BICUBIC)
-        made.append(Rendition(_webp(smaller, profile), WEBP.content_type, *size))
+        data = _webp(smaller, profile)
+        if packet:
+            data = webp.label(data, packet)
+        made.append(Rendition(data, WEBP.content_type, *size))
     return tuple(reversed(made))
 
 
@@ -99,7 +116,9 @@ def plain(image: Image.Image) -> Image.Image:
     if image.mode == "I;16":
         # Pillow would cut off at 255 instead of scaling: take the high bytes.
         image = Image.frombytes("L", image.size, image.tobytes()[1::2])
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    # `convert` would copy a picture that is of this mode already: 160 MB of the largest.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _checked(data: bytes) -> tuple[Format, Stripped]:

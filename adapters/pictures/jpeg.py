@@ -13,6 +13,7 @@ START, END, SCAN, COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 APP0, APP1, APP2, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 JFIF, EXIF, PROFILE, ADOBE = b"JFIF\0", b"Exif\0\0", b"ICC_PROFILE\0", b"Adobe"
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
 JFIF_BYTES, ADOBE_BYTES, FRAME_BYTES = 14, 12, 6
 LENGTH_BYTES = 2  # counted by the length itself
 # An ordinary progressive file has about ten; thousands of scans cost minutes of decoding.
@@ -23,7 +24,7 @@ def strip(data: bytes) -> Stripped:
     kept = [b"\xff\xd8"]
     profile: list[int] = []
     profile_bytes = scans = width = height = 0
-    exif = b""
+    exif = xmp = b""
     marker, position = _next_marker(data, 2)
     while marker != END:
         body, end = _segment(data, position)
@@ -31,6 +32,8 @@ def strip(data: bytes) -> Stripped:
             raise BadPicture("malformed", "a JPEG begins within the JPEG")
         if marker == APP1 and body.startswith(EXIF):
             exif = exif or body
+        elif marker == APP1 and body.startswith(XMP):
+            xmp = xmp or body[len(XMP) :]
         elif marker == APP2 and body.startswith(PROFILE):
             profile.append(len(kept))
             profile_bytes += len(body)
@@ -52,7 +55,15 @@ def strip(data: bytes) -> Stripped:
     if profile_bytes > MOST_PROFILE_BYTES:
         for index in profile:
             kept[index] = b""
-    return Stripped(b"".join((*kept, b"\xff\xd9")), width, height, exif)
+    return Stripped(b"".join((*kept, b"\xff\xd9")), width, height, exif, xmp=xmp)
+
+
+def label(data: bytes, packet: bytes) -> bytes:
+    """Put an XMP packet into a file that `strip` has left, behind its JFIF segment."""
+    place = 2
+    if data[place : place + 2] == bytes((0xFF, APP0)):
+        place += 2 + struct.unpack_from(">H", data, place + 2)[0]
+    return b"".join((data[:place], _packed(APP1, XMP + packet), data[place:]))
 
 
 def _next_marker(data: bytes, position: int) -> tuple[int, int]:

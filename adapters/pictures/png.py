@@ -4,7 +4,7 @@ import struct
 import zlib
 
 from adapters.errors import BadPicture
-from adapters.pictures.stripped import MOST_PROFILE_BYTES, Stripped
+from adapters.pictures.stripped import MOST_PACKET_BYTES, MOST_PROFILE_BYTES, Stripped
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
@@ -21,13 +21,15 @@ RENDERING = {
     b"iCCP": MOST_PROFILE_BYTES,
 }
 HEADER_BYTES = 13
+HEADER_END = 33  # of the file's magic and its first chunk
+XMP = b"XML:com.adobe.xmp\0"
 FRAME_BYTES = 12  # length, type and checksum round every chunk
 
 
 def strip(data: bytes) -> Stripped:
     kept = [MAGIC]
     width = height = 0
-    exif = b""
+    exif = xmp = b""
     kind, position = b"", len(MAGIC)
     while kind != b"IEND":
         start = position
@@ -38,11 +40,23 @@ def strip(data: bytes) -> Stripped:
             width, height = _size(kind, body)
         if kind == b"eXIf":
             exif = bytes(body)
+        if kind == b"iTXt" and not xmp:
+            xmp = _packet(body)
         if kind in CRITICAL or _renders(kind, body):
             kept.append(data[start:position])
         elif kind[0:1].isupper():
             raise BadPicture("malformed", "the PNG needs a chunk that nobody knows")
-    return Stripped(b"".join(kept), width, height, exif)
+    return Stripped(b"".join(kept), width, height, exif, xmp=xmp)
+
+
+def label(data: bytes, packet: bytes) -> bytes:
+    """Put an XMP packet into a file that `strip` has left, before its pixels."""
+    # Neither compressed nor in any language.
+    content = b"iTXt" + XMP + b"\0\0\0\0" + packet
+    chunk = struct.pack(">I", len(content) - 4) + content
+    return b"".join(
+        (data[:HEADER_END], chunk, struct.pack(">I", zlib.crc32(content)), data[HEADER_END:])
+    )
 
 
 def _chunk(data: bytes, start: int) -> tuple[bytes, memoryview, int]:
@@ -71,6 +85,14 @@ def _renders(kind: bytes, body: memoryview) -> bool:
     if len(body) > RENDERING.get(kind, -1):
         return False
     return kind != b"iCCP" or _is_small_profile(bytes(body))
+
+
+def _packet(body: memoryview) -> bytes:
+    """The XMP packet of a text chunk; nothing where it holds none, or a compressed one."""
+    if not len(XMP) < len(body) <= MOST_PACKET_BYTES or body[: len(XMP)] != XMP or body[len(XMP)]:
+        return b""
+    _language, _, rest = bytes(body[len(XMP) + 2 :]).partition(b"\0")
+    return rest.partition(b"\0")[2]
 
 
 def _is_small_profile(body: bytes) -> bool:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from adapters.pictures.limits import Limits, kept
+
 
 class Rendition(NamedTuple):
     data: bytes
@@ -10,11 +12,15 @@ class Rendition(NamedTuple):
     height: int
 
 
-def take_in(data: bytes) -> tuple[Rendition, tuple[Rendition, ...]]:
-    """Take a picture in, in whichever process this is called; see `codec.take_in`."""
+def take_in(data: bytes, packet: bytes, limits: Limits) -> tuple[Rendition, tuple[Rendition, ...]]:
+    """Take a picture in, in whichever process this is called; see `codec.take_in`.
+
+    In a worker process it keeps to *limits*.
+    """
     from adapters.pictures import codec
 
-    return codec.take_in(data)
+    with kept(limits):
+        return codec.take_in(data, packet)
 
 
 def compare(draft: bytes, final: bytes) -> tuple[float, int]:

@@ -15,6 +15,7 @@ class Batch:
         # The first round may share a statement with the inserts: it touches none of their rows.
         self.rounds: list[dict[type[Row], dict[RowKey, Row]]] = []
         self.deletes: list[RowKey] = []
+        self.forgotten: list[int] = []
         self.published: list[UUID] = []
         self.sent: list[SentMark] = []
         changed: dict[type[Row], set[str]] = {}
@@ -45,6 +46,7 @@ class Batch:
             for table, columns in writes.changed.items():
                 changed.setdefault(table, set()).update(columns)
             self.deletes += writes.deletes
+            self.forgotten += writes.forgotten
             self.published += writes.published
             self.sent += writes.sent
         order = plans.order.__getitem__
@@ -65,4 +67,11 @@ class Batch:
         return written is not None and written.__dict__["version"] == row.__dict__["version"]
 
     def __bool__(self) -> bool:
-        return bool(self.inserts or self.rounds or self.deletes or self.published or self.sent)
+        return bool(
+            self.inserts
+            or self.rounds
+            or self.deletes
+            or self.forgotten
+            or self.published
+            or self.sent
+        )

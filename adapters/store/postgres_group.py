@@ -100,6 +100,8 @@ class Groups:
         for row, keys in self._plans.by_table(batch.deletes).items():
             plan = self._plans.by_row[row]
             await connection.execute(sql.delete(plan), *_arrays(plan, keys))
+        if batch.forgotten:
+            await connection.execute(sql.FORGET, batch.forgotten)
         for target, marks in groupby(batch.sent, attrgetter("target")):
             columns = zip(*(mark[:3] for mark in marks), strict=True)
             await connection.execute(sql.SENT, *(list(column) for column in columns), target)

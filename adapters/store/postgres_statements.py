@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from adapters.store.plans import TablePlan
 
+FORGET = "DELETE FROM events WHERE position = ANY($1::bigint[])"
 SENT = (
     # A row that another process has locked is left out: it is being taken up, and its lock must
     # not be waited for out of the order of keys.

@@ -257,6 +257,7 @@ class SqliteStore:
         for row, keys in self._plans.by_table(batch.deletes).items():
             plan = self._plans.by_row[row]
             connection.executemany(sql.delete(plan), map(plan.encode_key, keys))
+        connection.executemany(sql.FORGET, [(position,) for position in batch.forgotten])
         encode_id = self._plans.by_row[JobRow].encode_key
         sent = [(mark.target, *encode_id([mark.job_id]), *mark[1:3]) for mark in batch.sent]
         connection.executemany(sql.SENT, sent)

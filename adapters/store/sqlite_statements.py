@@ -11,6 +11,7 @@ OUTBOX = (
     "INSERT INTO outbox (event_id, position) SELECT event_id, position FROM events"
     " WHERE position > ?"
 )
+FORGET = "DELETE FROM events WHERE position = ?"
 PUBLISHED = "DELETE FROM outbox WHERE event_id = ?"
 SENT = (
     "UPDATE jobs SET dispatched_to = ? WHERE id = ? AND attempt = ? AND dispatch = ?"

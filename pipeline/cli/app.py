@@ -1,6 +1,8 @@
 """The commands and their options. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
 
+from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -404,6 +406,30 @@ def costs(
     speak(partial(run_costs, blog_id=blog_id), server=server, home=home, as_json=as_json)
 
 
+@blogs.command()
+def hold(
+    blog_id: BlogId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """Legal hold: remove nothing of the post for its age."""
+    from pipeline.cli.reach import speak
+    from pipeline.cli.retention import run_hold
+
+    run = partial(run_hold, blog_id=blog_id, held=True)
+    speak(run, server=server, home=home, as_json=as_json)
+
+
+@blogs.command()
+def release(
+    blog_id: BlogId, as_json: AsJson = False, server: Server = None, home: Home = None
+) -> None:
+    """Let a held post age as others do."""
+    from pipeline.cli.reach import speak
+    from pipeline.cli.retention import run_hold
+
+    run = partial(run_hold, blog_id=blog_id, held=False)
+    speak(run, server=server, home=home, as_json=as_json)
+
+
 @budgets.command("set")
 def set_budget(
     limit: Annotated[
@@ -762,8 +788,75 @@ def resume(as_json: AsJson = False, server: Server = None, home: Home = None) ->
 
 
 @app.command()
-def doctor(as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
+def provenance(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A PNG, JPEG or WebP.")],
+    as_json: AsJson = False,
+) -> None:
+    """What a picture file says of how it came to be, whoever made it."""
+    from pipeline.cli.provenance import run_provenance
+
+    run_provenance(file, as_json=as_json)
+
+
+@app.command()
+def sweep(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")
+    ] = False,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
+    """Remove what is older than it is kept. The service does so every hour by itself."""
+    from pipeline.cli.reach import speak
+    from pipeline.cli.retention import run_sweep
+
+    speak(partial(run_sweep, dry_run=dry_run), server=server, home=home, as_json=as_json)
+
+
+@app.command()
+def provision(
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the plan and the equal gcloud commands; make nothing."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make what must exist in Google Cloud: queue, topics, subscriptions. Repeating it is harmless.
+
+    Nothing is deleted and no right is granted; buckets are looked at. 1 where a person must act.
+    """
+    from pipeline.cli.output import Output
+    from pipeline.cli.provision import run_provision
+    from pipeline.cli.start import started
+
+    started(partial(run_provision, out=Output(as_json=as_json), dry_run=dry_run))
+
+
+class Profile(StrEnum):
+    LOCAL = "local"
+    GCP = "gcp"
+
+
+CONNECTS = {
+    Profile.LOCAL: "adapters.local.connect.connect",
+    Profile.GCP: "adapters.gcp.connect.connect",
+}
+
+
+@app.command()
+def doctor(
+    profile: Annotated[
+        Profile | None, typer.Option(help="Look at another profile than LIMNER_CONNECT names.")
+    ] = None,
+    as_json: AsJson = False,
+    server: Server = None,
+    home: Home = None,
+) -> None:
     """What is configured, what is missing, and how to mend it. 0 when nothing fails."""
     from pipeline.cli.doctor.examine import examine
 
-    examine(server=server, home=home, as_json=as_json)
+    connect = CONNECTS[profile] if profile is not None else None
+    examine(server=server, home=home, connect=connect, as_json=as_json)

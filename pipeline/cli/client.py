@@ -38,6 +38,7 @@ from schemas.replies import (
     QuoteResponse,
 )
 from schemas.requests import BudgetName, BudgetRequest
+from schemas.retention import LegalHoldResponse, SweepResponse
 from schemas.webhooks import (
     DeliveryListResponse,
     DeliveryResponse,
@@ -204,6 +205,14 @@ class Client:
     async def pause(self, reason: str | None) -> DispatchResponse:
         body = {"reason": reason} if reason is not None else {}
         return await self._call(DispatchResponse, "POST", "/api/v1/dispatch/pause", json=body)
+
+    async def sweep(self, *, dry_run: bool) -> SweepResponse:
+        path = "/api/v1/retention/sweep"
+        return await self._call(SweepResponse, "POST", path, json={"dry_run": dry_run})
+
+    async def hold_blog(self, blog_id: str, *, held: bool) -> LegalHoldResponse:
+        path = f"{BLOGS}/{quote(blog_id, safe='')}/legal-hold"
+        return await self._call(LegalHoldResponse, "PUT" if held else "DELETE", path)
 
     async def resume(self) -> DispatchResponse:
         return await self._call(DispatchResponse, "POST", "/api/v1/dispatch/resume")

@@ -19,7 +19,7 @@ from pipeline.cli.sample_post import SECTIONS, Section, write_page
 from pipeline.cli.serve import serving, until_stopped
 from pipeline.cli.start import CommandFailed
 from pipeline.settings import Settings
-from pipeline.telemetry import configure_logging
+from pipeline.telemetry.logs import configure_logging
 from pipeline.wiring import Limner
 
 POLL_SECONDS = 0.1

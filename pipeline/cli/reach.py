@@ -185,7 +185,7 @@ async def _in_process(
     # They take a second to import, which a command that finds a server does not need.
     from pipeline.roles import Part
     from pipeline.routes.app import create_app
-    from pipeline.telemetry import configure_logging
+    from pipeline.telemetry.logs import configure_logging
     from pipeline.wiring import running
 
     if not works:

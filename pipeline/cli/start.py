@@ -35,7 +35,7 @@ Failed = Callable[[str], object]
 
 def started(command: "Callable[[Settings], Awaitable[int]]", **options: Any) -> NoReturn:
     """Run *command* with the settings of the environment and *options*; exit with its code."""
-    from pipeline.telemetry import configure_logging
+    from pipeline.telemetry.logs import configure_logging
 
     configure_logging()
 

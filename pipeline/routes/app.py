@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from pipeline.links import may_see_picture
 from pipeline.roles import Part
@@ -22,6 +23,7 @@ from pipeline.routes import (
     providers,
     push,
     replay,
+    retention,
     webhooks,
     worker,
 )
@@ -29,6 +31,7 @@ from pipeline.routes.callers import KnownCallers
 from pipeline.routes.hosts import KnownHosts
 from pipeline.routes.limits import BodyLimit
 from pipeline.routes.problems import PROBLEMS, install_problems
+from pipeline.telemetry.start import SILENT, measured
 from pipeline.wiring import Limner
 
 DESCRIPTION = """\
@@ -46,6 +49,7 @@ ROUTES = (
     (approvals, Part.CALLERS),
     (events, Part.CALLERS),
     (replay, Part.CALLERS),
+    (retention, Part.CALLERS),
     (dead_letters, Part.CALLERS),
     (blogs, Part.CALLERS),
     (calls, Part.CALLERS),
@@ -59,7 +63,7 @@ ROUTES = (
 )
 
 
-def create_api(parts: Part = Part.ALL) -> FastAPI:
+def create_api(parts: Part = Part.ALL, telemetry: TelemetryConfig = SILENT) -> FastAPI:
     """The routes of *parts* alone; of all, as `schemas/published/openapi.json` describes them."""
     public = Part.CALLERS in parts
     app = FastAPI(
@@ -72,6 +76,7 @@ def create_api(parts: Part = Part.ALL) -> FastAPI:
         redoc_url=None,
         docs_url=None,
         openapi_url=home.OPENAPI if public else None,
+        telemetry=telemetry,
     )
     for module, part in ROUTES:
         if part in parts:
@@ -82,7 +87,7 @@ def create_api(parts: Part = Part.ALL) -> FastAPI:
 
 def create_app(limner: Limner) -> FastAPI:
     """What *limner* answers, by its parts. Errors are problem+json everywhere (RFC 9457)."""
-    app = create_api(limner.parts)
+    app = create_api(limner.parts, measured(limner.telemetry))
     app.state.limner = limner
     # FastAPI has a limit of its own, but answers it in plain text where Content-Length tells.
     app.add_middleware(BodyLimit, max_bytes=limner.settings.max_body_bytes)

@@ -7,15 +7,13 @@ from fastapi import APIRouter, Response
 
 from pipeline.approval import Draft, approval_links, check_blog, decide, draft_of
 from pipeline.errors import PipelineError
+from pipeline.links import APPROVALS as PATH
 from pipeline.links import Link, read
 from pipeline.routes import approval_page as page
 from pipeline.routes.dependencies import BaseUrl, Running, Tenant
 from pipeline.wiring import Limner
 from schemas.replies import ApprovalLinksResponse
 from schemas.requests import ApprovalLinksRequest
-
-PATH = "/approvals"
-
 
 router = APIRouter(tags=["jobs"])
 

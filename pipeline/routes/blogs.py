@@ -8,6 +8,7 @@ from pipeline.arrange import roll_back, unlink, update
 from pipeline.blogs import blog_image, blog_images
 from pipeline.costs import blog_costs
 from pipeline.delete import delete_blog
+from pipeline.legal_hold import hold_blog
 from pipeline.routes.dependencies import BaseUrl, Running, Tenant
 from pipeline.slots import Slot
 from schemas.replies import (
@@ -17,6 +18,7 @@ from schemas.replies import (
     SlotResponse,
 )
 from schemas.requests import MAX_POSITION, Name, Role, RollbackRequest, SlotUpdate
+from schemas.retention import LegalHoldResponse
 
 router = APIRouter(prefix="/api/v1/blogs", tags=["blogs"])
 
@@ -45,6 +47,24 @@ async def remove_blog(
     return DeletedBlogResponse(
         blog_id=blog_id, deleted_at=deleted.deleted_at, cancelled_jobs=deleted.cancelled_jobs
     )
+
+
+@router.put("/{blog_id}/legal-hold")
+async def hold(
+    blog_id: Annotated[Name, Path()], limner: Running, tenant: Tenant
+) -> LegalHoldResponse:
+    """Remove nothing of the post for its age: its drafts, raw bytes and events stay."""
+    since = await hold_blog(blog_id, held=True, tenant=tenant, journal=limner.journal)
+    return LegalHoldResponse(blog_id=blog_id, held=True, held_since=since)
+
+
+@router.delete("/{blog_id}/legal-hold")
+async def release_hold(
+    blog_id: Annotated[Name, Path()], limner: Running, tenant: Tenant
+) -> LegalHoldResponse:
+    """Let the post age as others do. What is too old by then goes with the next sweep."""
+    await hold_blog(blog_id, held=False, tenant=tenant, journal=limner.journal)
+    return LegalHoldResponse(blog_id=blog_id, held=False, held_since=None)
 
 
 @router.get("/{blog_id}/images")

@@ -43,6 +43,8 @@ class BlogRow(Row):
     # Whether a draft was ever asked for: if none was, a final has none to look for.
     has_drafts: bool = False
     deleted_at: datetime | None = None
+    # Since when nothing of the post may be removed for its age.
+    held_since: datetime | None = None
 
 
 class Blog(BlogRow, table=True):

@@ -228,10 +228,12 @@ class TestCloud:
                 assert "\n" not in str(caught.value)
         assert await store.get(KEY) == b"bytes"
 
-    async def test_a_bucket_that_is_not_there_takes_nothing(self) -> None:
+    async def test_a_bucket_that_is_not_there_is_no_picture_that_is_not_there(self) -> None:
         store = CloudBlobStore("absent", call_seconds=10, emulator=_storage.url)
-        with pytest.raises(BlobStoreUnavailable, match="no bucket absent"):
-            await put(store, b"bytes")
+        calls = (put(store, b"bytes"), store.get(KEY), store.exists(KEY), store.delete(KEY))
+        for call in calls:
+            with pytest.raises(BlobStoreUnavailable, match=r"no bucket absent.*LIMNER_GCP"):
+                await call
 
     async def test_the_location_is_the_objects_gs_address(self, store: BlobStore) -> None:
         location = store.location(KEY)

@@ -20,6 +20,7 @@ PORTS = {
     "pictures": ports.Pictures,
     "provider": ports.ImageProvider,
     "web": ports.Web,
+    "fetcher": ports.Fetcher,
 }
 
 

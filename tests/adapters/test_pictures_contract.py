@@ -1,24 +1,31 @@
 """What taking pictures in promises. An adapter joins by a maker in `PICTURES`."""
 
 import asyncio
-import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageStat, PngImagePlugin
+from PIL import Image, ImageChops, ImageStat
 
 from adapters.errors import BadPicture, Unavailable
 from adapters.local.processes import InlineProcesses, WorkerProcesses
 from adapters.pictures.worker import PillowPictures
 from adapters.ports import Pictures
 from tests.adapters.work import die
-
-SECRETS = (b"GPS-52.5200", b"a prompt that nobody shall read", b"trailing tracker")
-GPS, PROMPT, TRAILER = SECRETS
-SIZE = (200, 150)
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+from tests.hostile import REFUSED, chunk, spoiled
+from tests.pictures import (
+    DELIVERED,
+    PROMPT,
+    SECRETS,
+    SIZE,
+    SRGB,
+    TRAILER,
+    exif,
+    opened,
+    painting,
+    saved,
+)
 
 
 @pytest.fixture(params=["inline", "workers"], scope="module")
@@ -26,80 +33,6 @@ def pictures(request: pytest.FixtureRequest) -> Iterator[Pictures]:
     processes = InlineProcesses() if request.param == "inline" else WorkerProcesses(1)
     yield PillowPictures(processes)
     asyncio.run(processes.close())
-
-
-def painting(mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
-    """A picture in which every part looks different from every other."""
-    across, down = Image.linear_gradient("L").rotate(90), Image.linear_gradient("L")
-    bands = (across, down, Image.radial_gradient("L"))
-    image = Image.merge("RGB", bands).resize(size)
-    ImageDraw.Draw(image).ellipse((5, 5, 5 + size[0] // 3, 5 + size[1] // 4), fill=(250, 20, 120))
-    if mode in {"RGBA", "LA"}:
-        image.putalpha(down.resize(size))
-    return image.convert(mode)
-
-
-def exif(orientation: int = 1) -> Image.Exif:
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    tags[0x010E] = PROMPT.decode()
-    tags.get_ifd(0x8825)[0x001D] = GPS.decode()
-    return tags
-
-
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png_with_everything(mode: str = "RGB") -> bytes:
-    text = PngImagePlugin.PngInfo()
-    text.add_text("parameters", PROMPT.decode())
-    text.add_itxt("XML:com.adobe.xmp", PROMPT.decode(), zip=False)
-    text.add(b"prVt", PROMPT)
-    data = saved(painting(mode), "PNG", pnginfo=text, exif=exif(), icc_profile=SRGB, dpi=(72, 72))
-    return data + TRAILER
-
-
-def jpeg_with_everything(mode: str = "RGB", **options: object) -> bytes:
-    data = saved(
-        painting(mode),
-        "JPEG",
-        exif=exif(),
-        xmp=PROMPT,
-        comment=PROMPT,
-        icc_profile=None if mode == "CMYK" else SRGB,
-        **options,
-    )
-    thumbnail = b"JFIF\0\1\2\0\0\1\0\1\2\1" + GPS[:6]
-    photoshop = b"Photoshop 3.0\0" + PROMPT
-    segments = b"".join(
-        struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
-        for marker, body in ((0xE0, thumbnail), (0xED, photoshop), (0xE2, b"FPXR\0" + GPS))
-    )
-    return data[:2] + segments + data[2:] + TRAILER
-
-
-def webp_with_everything(mode: str = "RGB", **options: object) -> bytes:
-    image = painting(mode)
-    return saved(image, "WEBP", exif=exif(), xmp=PROMPT, icc_profile=SRGB, **options) + TRAILER
-
-
-DELIVERED: dict[str, Callable[[], bytes]] = {
-    "png": png_with_everything,
-    "png with alpha": lambda: png_with_everything("RGBA"),
-    "png with palette": lambda: png_with_everything("P"),
-    "png grey": lambda: png_with_everything("L"),
-    "jpeg": jpeg_with_everything,
-    "jpeg progressive": lambda: jpeg_with_everything(progressive=True),
-    "jpeg with restarts": lambda: jpeg_with_everything(restart_marker_rows=1),
-    "jpeg grey": lambda: jpeg_with_everything("L"),
-    "jpeg cmyk": lambda: jpeg_with_everything("CMYK"),
-    "webp": webp_with_everything,
-    "webp with alpha": lambda: webp_with_everything("RGBA"),
-    "webp lossless": lambda: webp_with_everything("RGBA", lossless=True),
-}
 
 
 @pytest.fixture(params=DELIVERED)
@@ -145,7 +78,7 @@ async def test_what_was_taken_in_is_taken_in_again_unchanged(
 
 
 async def test_the_same_bytes_give_the_same_answer(pictures: Pictures) -> None:
-    delivered = png_with_everything("RGBA")
+    delivered = DELIVERED["png with alpha"]()
     assert await pictures.take_in(delivered) == await pictures.take_in(delivered)
 
 
@@ -281,112 +214,6 @@ async def test_a_colour_profile_that_is_no_profile_but_luggage_is_dropped(
     assert "icc_profile" not in opened((await pictures.take_in(webp)).data).info
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = zlib.crc32(kind + body)
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
-
-
-def png(width: int, height: int, pixels: bytes = b"", *before: bytes) -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    image = chunk(b"IDAT", zlib.compress(pixels))
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(before) + image + chunk(b"IEND", b"")
-
-
-def jpeg_that_claims(width: int, height: int) -> bytes:
-    data = bytearray(saved(painting(), "JPEG"))
-    struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, height, width)
-    return bytes(data)
-
-
-def webp_that_claims(width: int, height: int) -> bytes:
-    data = bytearray(saved(painting(), "WEBP"))
-    struct.pack_into("<HH", data, data.index(b"\x9d\x01\x2a") + 3, width, height)
-    return bytes(data)
-
-
-def canvas_that_lies() -> bytes:
-    data = bytearray(saved(painting(), "WEBP", icc_profile=SRGB))
-    data[24:27] = (SIZE[0] - 2).to_bytes(3, "little")
-    return bytes(data)
-
-
-def with_scans(number: int) -> bytes:
-    data = saved(painting(), "JPEG", progressive=True)
-    start = data.rindex(b"\xff\xda")
-    return data[:start] + data[start:-2] * number + data[-2:]
-
-
-def animated(kind: str) -> bytes:
-    frames = [painting("L").point(lambda value, add=add: value // 2 + add) for add in (0, 60, 120)]
-    return saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
-
-
-def cut(kind: str, share: float, **options: object) -> bytes:
-    data = saved(painting(), kind, **options)
-    return data[: int(len(data) * share)]
-
-
-def spoiled(data: bytes, share: float = 0.5) -> bytes:
-    middle = int(len(data) * share)
-    return data[:middle] + bytes([data[middle] ^ 0x55]) + data[middle + 1 :]
-
-
-def spoiled_webp() -> bytes:
-    data = saved(painting(), "WEBP", lossless=True)
-    return data[:40] + bytes(len(data) - 40)
-
-
-ROW = b"\0" + bytes(30)
-SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
-CUT_STREAM = zlib.compress(b"".join(b"\0" + bytes(range(n, n + 30)) for n in range(10)))[:-20]
-
-REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
-    "nothing": ("format", lambda: b""),
-    "svg": ("format", lambda: SVG),
-    "pdf": ("format", lambda: saved(painting(), "PDF")),
-    "html": ("format", lambda: b"<!doctype html><h1>502 Bad Gateway</h1>"),
-    "gif": ("format", lambda: saved(painting("P"), "GIF")),
-    "tiff": ("format", lambda: saved(painting(), "TIFF")),
-    "bmp": ("format", lambda: saved(painting(), "BMP")),
-    "avif": ("format", lambda: saved(painting(), "AVIF")),
-    "animated png": ("animated", lambda: animated("PNG")),
-    "animated webp": ("animated", lambda: animated("WEBP")),
-    "more bytes than allowed": ("too_large", lambda: saved(painting(), "PNG") + bytes(32 << 20)),
-    "png bomb": ("dimensions", lambda: png(10_000, 4_001, bytes(1000))),
-    "jpeg bomb": ("dimensions", lambda: jpeg_that_claims(16_000, 16_000)),
-    "webp bomb": ("dimensions", lambda: webp_that_claims(16_000, 16_000)),
-    "png without width": ("dimensions", lambda: png(0, 10, ROW)),
-    "jpeg without height": ("dimensions", lambda: jpeg_that_claims(400, 0)),
-    "a side too long for webp": ("dimensions", lambda: png(1, 16_384, bytes(4 * 16_384))),
-    "jpeg of a thousand scans": ("malformed", lambda: with_scans(1000)),
-    "png cut": ("truncated", lambda: cut("PNG", 0.5)),
-    "png without its end": ("truncated", lambda: saved(painting(), "PNG")[:-12]),
-    "png with a cut stream": (
-        "undecodable",
-        lambda: png(10, 10).replace(chunk(b"IDAT", zlib.compress(b"")), chunk(b"IDAT", CUT_STREAM)),
-    ),
-    "png without pixels": (
-        "undecodable",
-        lambda: png(10, 10).replace(chunk(b"IDAT", zlib.compress(b"")), b""),
-    ),
-    "png with a wrong checksum": ("malformed", lambda: spoiled(saved(painting(), "PNG"))),
-    "png with an unknown critical chunk": (
-        "malformed",
-        lambda: png(10, 10, ROW * 10, chunk(b"EVIL", b"")),
-    ),
-    "png without a header": ("malformed", lambda: b"\x89PNG\r\n\x1a\n" + chunk(b"IEND", b"")),
-    "jpeg cut": ("truncated", lambda: cut("JPEG", 0.5)),
-    "jpeg cut in its header": ("truncated", lambda: cut("JPEG", 0.02)),
-    "jpeg progressive, cut": ("truncated", lambda: cut("JPEG", 0.9, progressive=True)),
-    "jpeg without pixels": ("dimensions", lambda: b"\xff\xd8\xff\xd9"),
-    "webp cut": ("truncated", lambda: cut("WEBP", 0.5)),
-    "webp header alone": ("truncated", lambda: b"RIFF\x00\x01\x00\x00WEBP"),
-    "webp of nothing": ("malformed", lambda: b"RIFF\x04\x00\x00\x00WEBP"),
-    "webp of junk": ("undecodable", spoiled_webp),
-    "webp whose canvas lies": ("malformed", canvas_that_lies),
-}
-
-
 @pytest.mark.parametrize("name", REFUSED)
 async def test_what_is_no_sound_picture_is_refused_with_its_reason(
     pictures: Pictures, name: str
@@ -429,12 +256,6 @@ async def test_a_picture_whose_worker_dies_may_be_tried_again() -> None:
     assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
     assert (await pictures.take_in(data)).data == data
     await processes.close()
-
-
-def opened(data: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(data))
-    image.load()
-    return image
 
 
 def on_black(image: Image.Image) -> Image.Image:

@@ -41,3 +41,19 @@ def how_signals_are_handled() -> tuple[bool, bool]:
         signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
         signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
     )
+
+
+def start_measuring_memory() -> int:
+    """Forget the highest memory so far; what this process has now (bytes, resident)."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _memory("VmRSS")
+
+
+def most_memory() -> int:
+    """The most that this process had since then."""
+    return _memory("VmHWM")
+
+
+def _memory(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) << 10

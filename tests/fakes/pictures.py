@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from adapters.ports import TakenPicture, Variant
 from schemas.fidelity import Fidelity
+from schemas.provenance import Provenance
 
 
 class InstantPictures:
@@ -12,7 +13,7 @@ class InstantPictures:
     def __init__(self) -> None:
         self.trouble: Callable[[bytes], None] = lambda data: None
 
-    async def take_in(self, data: bytes) -> TakenPicture:
+    async def take_in(self, data: bytes, provenance: Provenance | None = None) -> TakenPicture:
         self.trouble(data)
         variants = tuple(
             Variant(f"w{width}", data + str(width).encode(), "image/webp", width, width // 2)

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from adapters.pictures import codec
+from adapters.pictures import codec, xmp
 from pipeline.settings import Settings
 from tests.service import GENERATE, LOCAL, Here, client_of, idle_settings, served
 
@@ -68,6 +68,19 @@ async def test_every_variant_is_fetched_at_its_address(here: Here, image: dict[s
         taken, _ = codec.take_in(reply.content)
         assert (taken.width, taken.height) == (variant["width"], variant["height"])
         assert variant["url"] == f"{image['url']}/w{variant['width']}"
+
+
+async def test_a_picture_tells_wherever_it_is_fetched_how_it_came_to_be(
+    here: Here, image: dict[str, Any]
+) -> None:
+    for url in (image["url"], *(variant["url"] for variant in image["variants"])):
+        data = (await here.http.get(url)).content
+        told = xmp.read(codec.packet_of(data))
+        assert told.is_limners
+        assert told.digital_source_type == xmp.SOURCE_TYPES + "algorithmicMedia"
+        assert (told.ai_system, told.ai_system_version) == ("sketch", "sketch-1")
+        assert told.image_guid == f"urn:uuid:{image['image_id']}"
+        assert b"lighthouse" not in data
 
 
 async def test_a_picture_is_kept_by_browsers_and_never_taken_for_anything_else(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from adapters.pictures import codec, xmp
 from pipeline.settings import Settings
 from tests.fakes.stability import KEY, Misbehaviour, StabilityDouble
 from tests.service import GENERATE, Here, Service, served
@@ -53,6 +54,9 @@ async def test_a_request_of_every_quality_becomes_a_linked_picture_at_the_price_
         assert "painted in 5:4 and cropped to 4:3" in job["warnings"]
         (image,) = result["images"]
         assert image["width"] / image["height"] == pytest.approx(4 / 3, rel=0.01)
+        told = xmp.read(codec.packet_of((await here.http.get(image["url"])).content))
+        assert told.digital_source_type == xmp.SOURCE_TYPES + "trainedAlgorithmicMedia"
+        assert (told.ai_system, told.ai_system_version) == ("stability_ai", result["model"])
         ((attempt, provider, model, state, amount),) = ledger(here)
         assert (attempt, provider, state) == (1, "stability_ai", "answered")
         assert model == result["model"]

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 # What production cannot do without, and what it may have beside it.
 ALWAYS = ("google",)
-OPTIONAL = ("gateway", "keda")
+OPTIONAL = ("gateway", "keda", "telemetry")
 MAIN = "limner"
 
 

@@ -17,6 +17,7 @@ from tests.k8s.manifests import (
     Manifests,
     every_build,
     overlay,
+    production_combinations,
     production_with,
 )
 
@@ -30,6 +31,8 @@ CUSTOM = {
     ("networking.gke.io/v1", "GCPBackendPolicy"): "gateway",
     ("keda.sh/v1alpha1", "ScaledObject"): "keda",
     ("keda.sh/v1alpha1", "TriggerAuthentication"): "keda",
+    ("monitoring.googleapis.com/v1", "PodMonitoring"): "telemetry",
+    ("monitoring.googleapis.com/v1", "Rules"): "telemetry",
 }
 CLUSTER_WIDE = {"Namespace"}
 # What the journal is given to commit its last steps (`Journal.close`), and some to spare.
@@ -37,7 +40,7 @@ CLOSING_SECONDS = 30
 SPARE_SECONDS = 5
 
 
-@pytest.fixture(scope="module", params=range(6))
+@pytest.fixture(scope="module", params=range(10))
 def built(request: pytest.FixtureRequest) -> Manifests:
     return every_build()[request.param]
 
@@ -52,7 +55,7 @@ def names(documents: list[dict[str, Any]]) -> set[str]:
 
 
 def test_all_overlays_and_combinations_are_looked_at() -> None:
-    assert len(every_build()) == 6
+    assert len(every_build()) == 10
     assert {path.name for path in (K8S / "overlays").iterdir()} == {"local", "production"}
     assert {path.name for path in (K8S / "components").iterdir()} == {*ALWAYS, *OPTIONAL}
 
@@ -67,7 +70,7 @@ def test_everything_is_valid_to_the_letter(built: Manifests, version: str) -> No
 
 
 def test_what_must_be_installed_first_comes_with_its_component_alone() -> None:
-    for components in ((), ("gateway",), ("keda",), ("gateway", "keda")):
+    for components in production_combinations():
         found = {
             CUSTOM[kind]
             for one in production_with(components).documents
@@ -217,7 +220,7 @@ def test_liveness_never_asks_the_database_and_readiness_does(built: Manifests) -
         for probe in ("startup", "readiness", "liveness"):
             port = getattr(main, f"{probe}Probe")["httpGet"]["port"]
             assert port in {one["name"] for one in main.ports}
-        (port,) = {one["containerPort"] for one in main.ports}
+        (port,) = {one["containerPort"] for one in main.ports if one["name"] == "http"}
         assert str(port) == built.settings(workload)["LIMNER_PORT"]
         startup = main.startupProbe
         assert startup["failureThreshold"] * startup["periodSeconds"] >= 60
@@ -305,8 +308,9 @@ def test_the_migration_ends_and_may_be_applied_again(production: Manifests) -> N
 
 
 def test_a_change_of_settings_replaces_the_pods(built: Manifests) -> None:
-    (config,) = built.of("ConfigMap")
-    assert config["metadata"]["name"].startswith("settings-")
+    (config,) = (
+        one for one in built.of("ConfigMap") if one["metadata"]["name"].startswith("settings-")
+    )
     for workload in built.ours:
         (source,) = workload.main.envFrom
         assert source["configMapRef"]["name"] == config["metadata"]["name"]

@@ -11,7 +11,7 @@ from tests.k8s.manifests import Manifests, Workload, every_build, overlay, produ
 WORKER_PATH = "/api/v1/images/worker"
 
 
-@pytest.fixture(scope="module", params=range(6))
+@pytest.fixture(scope="module", params=range(10))
 def built(request: pytest.FixtureRequest) -> Manifests:
     return every_build()[request.param]
 
@@ -87,8 +87,10 @@ def test_nothing_goes_in_or_out_but_what_is_named(built: Manifests) -> None:
     entered = {"api": {8080}, "worker": {8080}, "limner": {8080}, "postgres": {5432}}
     if built.name != "production" and "gateway" not in built.name:
         del entered["worker"]
+    metrics = {9464} if "telemetry" in built.name else set()
     for workload in built.workloads:
-        assert ports(policies(built, workload, "Ingress")) == entered.get(workload.name, set())
+        expected = entered.get(workload.name, set()) | (metrics if workload.is_ours else set())
+        assert ports(policies(built, workload, "Ingress")) == expected
 
 
 def test_a_pod_reaches_what_it_needs_and_no_more(production: Manifests) -> None:

@@ -20,7 +20,7 @@ FOR_TESTS = {
 }
 
 
-@pytest.fixture(scope="module", params=range(6))
+@pytest.fixture(scope="module", params=range(10))
 def built(request: pytest.FixtureRequest) -> Manifests:
     return every_build()[request.param]
 

@@ -14,7 +14,7 @@ from sqlmodel import Session
 from adapters.errors import StoreUnavailable
 from adapters.store import reads, webhook_reads
 from pipeline.journal import Journal
-from pipeline.telemetry import configure_logging
+from pipeline.telemetry.logs import configure_logging
 from pipeline.webhooks import endpoints
 from pipeline.webhooks.attempt import DeliveryMoved
 from pipeline.webhooks.courier import LOOK_SECONDS, SENDS_TO_ONE_AT_ONCE

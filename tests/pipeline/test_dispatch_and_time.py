@@ -136,9 +136,9 @@ async def test_the_measured_median_takes_the_place_of_the_documents_figure(
         job_id = await world.submit(quality="draft")
         take_in = world.pictures.take_in
 
-        async def slowly(data: bytes, seconds: int = number, take_in=take_in):  # type: ignore[no-untyped-def]  # a port's method
+        async def slowly(*given, seconds: int = number, take_in=take_in):  # type: ignore[no-untyped-def]  # a port's method
             await clock.advance(seconds)
-            return await take_in(data)
+            return await take_in(*given)
 
         world.pictures.take_in = slowly  # type: ignore[method-assign]  # a slower machine
         await world.deliver(job_id)

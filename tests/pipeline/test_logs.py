@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from adapters.errors import StoreUnavailable
 from adapters.store import reads
 from pipeline.routes.problems import install_problems
-from pipeline.telemetry import configure_logging
+from pipeline.telemetry.logs import configure_logging
 from tests.fakes.provider import raises
 from tests.world import TENANT, world_on
 

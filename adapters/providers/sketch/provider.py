@@ -25,6 +25,7 @@ from adapters.ports import (
 )
 from adapters.providers.sketch.request import KNOWN_STYLES, Sketch, paint_png
 from schemas.prices import DOCUMENT_1_3_4, Price
+from schemas.provenance import SourceType
 from schemas.requests import AspectRatio, Quality, Strategy
 
 NAME = "sketch"
@@ -117,6 +118,7 @@ class SketchProvider:
             pictures=(PaintedPicture(data, "image/png", request.seed),),
             model=MODEL,
             cost=self.price(request.quality),
+            source_type=SourceType.ALGORITHMIC,
         )
 
     async def _misbehave(self, request: PaintRequest) -> None:

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from rich.text import Text
 
+from pipeline.cli.doctor.cloud import check_cloud, check_profile
 from pipeline.cli.doctor.files import check_home
 from pipeline.cli.doctor.keys import check_keys
 from pipeline.cli.doctor.painting import check_painting
@@ -18,13 +19,18 @@ from pipeline.cli.doctor.settings import check_settings
 from pipeline.cli.output import Output, clean
 from pipeline.cli.reach import address_of
 from pipeline.cli.start import finish
-from pipeline.telemetry import configure_logging
+from pipeline.telemetry.logs import configure_logging
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
-def examine(*, server: str | None, home: Path | None, as_json: bool) -> NoReturn:
-    """Run every check, print what each found, exit with 0 when none failed."""
+def examine(
+    *, server: str | None, home: Path | None, connect: str | None, as_json: bool
+) -> NoReturn:
+    """Run every check, print what each found, exit with 0 when none failed.
+
+    *connect* chooses the profile in the place of `LIMNER_CONNECT`.
+    """
     # The checks start parts of the service, whose log belongs to no report.
     configure_logging(io.StringIO())
     out = Output(as_json=as_json)
@@ -33,12 +39,17 @@ def examine(*, server: str | None, home: Path | None, as_json: bool) -> NoReturn
         report = Report()
         named = address_of(server) if server is not None else None
         _check_python(report)
-        settings = check_settings(report, home)
-        check_home(report, settings)
+        settings = check_settings(report, home, connect)
+        alone = settings.connect(settings).alone
+        if alone:
+            check_home(report, settings)
+        else:
+            check_profile(report, settings)
         answers = await check_server(report, settings, named)
-        await check_database(report, settings, limner_answers=answers)
+        await check_database(report, settings, limner_answers=answers, alone=alone)
         await check_keys(report, settings)
         await check_painting(report, settings)
+        await check_cloud(report, settings)
         _show(out, report)
         return 0 if report.healthy else 1
 

@@ -1,37 +1,26 @@
 """Whether a picture can be painted, and by whom."""
 
 import asyncio
-import tempfile
-from pathlib import Path
 
 from adapters.errors import Unavailable
 from adapters.local.processes import WorkerProcesses
 from adapters.providers.sketch.request import Sketch, paint_png
 from pipeline.cli.doctor.report import Report
+from pipeline.providers import Providers
 from pipeline.settings import Misconfigured, Settings
-from pipeline.wiring import running
+from pipeline.wiring import providers_alone
 
 PAINTING_SECONDS = 60.0
 
 
 async def check_painting(report: Report, settings: Settings) -> None:
-    """Put the whole service together in a folder of its own, and paint a tiny sketch in it."""
-    with tempfile.TemporaryDirectory(prefix="limner-doctor-", ignore_cleanup_errors=True) as folder:
-        tried = settings.model_copy(
-            update={
-                "home": Path(folder),
-                "database_url": f"sqlite:///{folder}/limner.sqlite",
-                "failpoints": [],
-                # Whether the service may listen elsewhere, the settings' own check says.
-                "host": "127.0.0.1",
-            }
-        )
-        processes = WorkerProcesses(1)
-        try:
-            await _check_worker(report, processes)
-            await _check_providers(report, tried, processes)
-        finally:
-            await processes.close()
+    """Paint a tiny sketch, and ask the wiring who else would paint."""
+    processes = WorkerProcesses(1)
+    try:
+        await _check_worker(report, processes)
+        await _check_providers(report, settings, processes)
+    finally:
+        await processes.close()
 
 
 async def _check_worker(report: Report, processes: WorkerProcesses) -> None:
@@ -58,20 +47,17 @@ _WORKER_REMEDY = (
 )
 
 
-async def _check_providers(report: Report, tried: Settings, processes: WorkerProcesses) -> None:
+async def _check_providers(report: Report, settings: Settings, processes: WorkerProcesses) -> None:
     try:
-        async with running(tried, processes) as limner:
-            providers = limner.providers
+        async with providers_alone(settings, processes) as providers:
+            _tell(report, providers)
     except Misconfigured as exc:
         report.fail("providers", str(exc), f"Name in {exc.variable} only these.")
-        return
     except (Unavailable, OSError) as exc:
-        report.fail(
-            "providers",
-            f"the service cannot be put together in {tried.home}: {exc}",
-            "See that the folder for temporary files (TMPDIR) can be written.",
-        )
-        return
+        report.fail("providers", f"they cannot be opened: {exc}", "Correct their settings.")
+
+
+def _tell(report: Report, providers: Providers) -> None:
     for name in sorted(providers.by_name):
         default = ", the default" if name == providers.default else ""
         report.ok("providers", f"{name}{default}: ready")

@@ -64,7 +64,10 @@ def _listens_on(host: str, port: int) -> str | None:
     return None
 
 
-async def check_database(report: Report, settings: Settings, *, limner_answers: bool) -> None:
+async def check_database(
+    report: Report, settings: Settings, *, limner_answers: bool, alone: bool
+) -> None:
+    """*alone* says whether Limner must be by itself on its database."""
     shown = make_url(settings.database_url).render_as_string()
     if is_missing(settings):
         report.ok("database", f"{shown}, not there yet; the first start makes it")
@@ -85,7 +88,7 @@ async def check_database(report: Report, settings: Settings, *, limner_answers: 
         report.warn(
             "database",
             f"{shown}: {told}",
-            "Run `limner migrate`; `limner serve` does so by itself.",
+            "Run `limner migrate`" + ("; `limner serve` does so by itself." if alone else "."),
         )
     except Unavailable as exc:
         report.fail(
@@ -98,6 +101,8 @@ async def check_database(report: Report, settings: Settings, *, limner_answers: 
         return
     else:
         report.ok("database", f"{shown}, its schema is up to date")
+    if not alone:
+        return
     try:
         async with held_alone(settings.database_url, lambda: None):
             report.ok("lock", "nobody holds the database")

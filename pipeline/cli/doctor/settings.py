@@ -32,9 +32,11 @@ FOREIGN_PREFIXES: dict[str, tuple[str, ...]] = {
 }
 
 
-def check_settings(report: Report, home: Path | None) -> Settings:
+def check_settings(report: Report, home: Path | None, connect: str | None = None) -> Settings:
     """Name every bad setting; return the settings with the defaults in the place of bad ones."""
     options: dict[str, Any] = {} if home is None else {"home": home}
+    if connect is not None:
+        options["connect"] = connect
     before = len(report.findings)
     settings = None
     while settings is None:

@@ -24,6 +24,7 @@ from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription, Topic
 
 from adapters.local.clock import SystemClock
 from tests.fakes.google import emulator
+from tests.fakes.google.admin import Queues, Subscriptions
 from tests.fakes.google.login import Login
 from tests.fakes.google.pubsub import PubSub
 from tests.fakes.google.rpc import serve
@@ -55,7 +56,9 @@ class Cloud:
         clock = SystemClock()
         path = f"projects/{PROJECT}/locations/{LOCATION}/queues/{QUEUE}"
         self.tasks = CloudTasks(path, self._post_task, clock, Limits(max_backoff=2))
+        self.queues = Queues()
         self.bus = PubSub(clock, self._push)
+        self.subscriptions = Subscriptions(self.bus)
         # Nothing is shared with an earlier test of the same emulator.
         self._prefix = f"limner-{uuid4().hex[:8]}-"
         self._emulator = command
@@ -70,12 +73,13 @@ class Cloud:
         self._thread.start()
         self._stack.callback(self._end_loop)
         self._http = self.run(_client())
-        server, self.tasks_host = self.run(serve(self.tasks.methods))
+        server, self.tasks_host = self.run(serve(self.tasks.methods, self.queues.methods))
         self._stack.callback(lambda: self.run(_stop(server, self._http, self.tasks)))
         if self._emulator is not None:
             self.pubsub_host = self._stack.enter_context(emulator.running(self._emulator))
         else:
-            bus, self.pubsub_host = self.run(serve(self.bus.methods))
+            methods = {**self.bus.methods, **self.subscriptions.methods}
+            bus, self.pubsub_host = self.run(serve(methods))
             self._stack.callback(lambda: self.run(_stop(bus, None, self.bus)))
         self.run(self._with_clients(_make_topic, self.topic))
         return self
@@ -119,9 +123,11 @@ class Cloud:
             "gcp__bucket": BUCKET,
             "gcp__topic": self.topic.rpartition("/")[2],
             "gcp__subscription_prefix": self._prefix,
+            "gcp__dead_letter_topic": f"{self._prefix}dead-letters",
             "gcp__service_account": ACCOUNT,
             "gcp__jwks_url": self.login.url,
             "gcp__tasks_emulator_host": self.tasks_host,
+            "gcp__iam_emulator_host": self.storage.url,
             "PUBSUB_EMULATOR_HOST": self.pubsub_host,
             "STORAGE_EMULATOR_HOST": self.storage.url,
             "GOOGLE_APPLICATION_CREDENTIALS": str(self.storage.credentials(self.folder)),

@@ -52,7 +52,7 @@ class _Handlers(grpc.GenericRpcHandler):
         if method is None:
             return None
         forms = {
-            "request_deserializer": method.request.deserialize,
+            "request_deserializer": _of_bytes(method.request),
             "response_serializer": _to_bytes(method.response),
         }
         if method.streams:
@@ -83,8 +83,12 @@ def _streaming(method: Method) -> Callable[..., AsyncIterator[Any]]:
     return stream
 
 
+def _of_bytes(kind: Any) -> Callable[[bytes], Any]:
+    return getattr(kind, "deserialize", None) or kind.FromString
+
+
 def _to_bytes(kind: Any) -> Callable[[Any], bytes]:
-    # Empty is a plain protobuf message; all others are proto-plus.
+    # Empty and those of IAM are plain protobuf messages; all others are proto-plus.
     return getattr(kind, "serialize", None) or kind.SerializeToString
 
 
@@ -133,7 +137,7 @@ class _Call:
 
     def _seen(self, request: Any) -> Any:
         """What the service gets: nothing that does not survive the wire."""
-        return self._method.request.deserialize(self._to_bytes(request))
+        return _of_bytes(self._method.request)(self._to_bytes(request))
 
     def _answer(self, response: Any) -> Any:
         return self._of_bytes(_to_bytes(self._method.response)(response))

@@ -1,5 +1,7 @@
 """A double of Cloud Storage's XML API: buckets over HTTP, with preconditions and V4 signatures.
 
+And of the JSON calls that look at buckets and rights; what is allowed is what `allowed` has.
+
 fake-gcs-server is no help: it refuses the unsigned uploads of obstore ("invalid uploadType") and
 checks no signature.
 """
@@ -11,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from cryptography.exceptions import InvalidSignature
@@ -38,6 +40,15 @@ class CloudStorage:
         self.buckets: dict[str, dict[str, tuple[bytes, str]]] = {one: {} for one in buckets}
         self.down = False
         self.signed_reads = 0
+        # What the JSON API tells of a bucket beside its name.
+        self.about: dict[str, dict[str, Any]] = {}
+        self.allowed = {
+            "storage.buckets.get",
+            "storage.objects.create",
+            "storage.objects.get",
+            "storage.objects.delete",
+            "iam.serviceAccounts.actAs",
+        }
         self._lock = threading.Lock()
         storage = self
 
@@ -59,7 +70,7 @@ class CloudStorage:
                 if self.command != "HEAD":
                     self.wfile.write(content)
 
-            do_GET = do_HEAD = do_PUT = do_DELETE = answer
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
 
             def log_message(self, *_: object) -> None: ...
 
@@ -93,6 +104,7 @@ class CloudStorage:
             "client_email": ACCOUNT,
             "private_key_id": "first",
             "private_key": private.decode(),
+            "token_uri": "https://oauth2.googleapis.com/token",
             "disable_oauth": True,
             "gcs_base_url": self.url,
         }
@@ -106,6 +118,9 @@ class CloudStorage:
             return 503, b"<Code>ServiceUnavailable</Code>", {}
         parts = urlsplit(target)
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
+        if parts.path.startswith(("/storage/v1/", "/v1/projects/")):
+            status, told = self._json(unquote(parts.path), parts.query, body)
+            return status, json.dumps(told).encode(), {"Content-Type": "application/json"}
         query = dict(parse_qsl(parts.query))
         if SIGNATURE in query:
             if not self._is_signed(method, parts.path, query):
@@ -117,6 +132,19 @@ class CloudStorage:
             return 404, b"<Code>NoSuchBucket</Code>", {}
         with self._lock:
             return _object(self.buckets[bucket], method, key, headers, body)
+
+    def _json(self, path: str, query: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        """https://cloud.google.com/storage/docs/json_api/v1/buckets"""
+        if path.startswith("/v1/projects/"):
+            return 200, {"permissions": sorted(self.allowed & {*json.loads(body)["permissions"]})}
+        bucket, _, call = path.removeprefix("/storage/v1/b/").partition("/")
+        if bucket not in self.buckets:
+            return 404, _error("The specified bucket does not exist.")
+        if call == "iam/testPermissions":
+            return 200, {"permissions": sorted(self.allowed & {v for _, v in parse_qsl(query)})}
+        if "storage.buckets.get" not in self.allowed:
+            return 403, _error(f"{ACCOUNT} does not have storage.buckets.get access")
+        return 200, {"name": bucket} | self.about.get(bucket, {})
 
     def _is_signed(self, method: str, path: str, query: dict[str, str]) -> bool:
         """https://cloud.google.com/storage/docs/authentication/signatures"""
@@ -179,6 +207,10 @@ def _object(
         "x-goog-generation": "1",
     }
     return 200, data, about
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"error": {"message": message}}
 
 
 def _etag(data: bytes) -> str:

@@ -1,13 +1,18 @@
 """Logs: structlog events with fields, as JSON for Cloud Logging or as lines for a person."""
 
 import logging
+import os
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
 import structlog
+from opentelemetry import trace
 
+TRACE = "logging.googleapis.com/trace"
+SPAN = "logging.googleapis.com/spanId"
+TRACE_SAMPLED = "logging.googleapis.com/trace_sampled"
 _SEVERITY: Mapping[str, str] = {"warn": "WARNING", "exception": "ERROR"}
 
 
@@ -17,6 +22,26 @@ def _with_severity(
     event["severity"] = _SEVERITY.get(method, method.upper())
     event["message"] = event.pop("event")
     return event
+
+
+class _Traced:
+    """Names the trace of a line, as Cloud Logging joins them: the job's, whoever logs."""
+
+    def __init__(self, project: str | None) -> None:
+        self._prefix = f"projects/{project}/traces/" if project else ""
+
+    def __call__(
+        self, _: Any, __: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        current = trace.get_current_span().get_span_context()
+        job_id = str(event.get("job_id", "")).replace("-", "")
+        if current.is_valid and job_id in ("", f"{current.trace_id:032x}"):
+            event[SPAN] = f"{current.span_id:016x}"
+            event[TRACE] = f"{self._prefix}{current.trace_id:032x}"
+            event[TRACE_SAMPLED] = current.trace_flags.sampled
+        elif job_id:
+            event[TRACE] = self._prefix + job_id
+        return event
 
 
 class _Unbreakable:
@@ -46,6 +71,7 @@ def configure_logging(stream: TextIO | None = None, *, as_json: bool | None = No
     last: list[Any] = (
         [
             _with_severity,
+            _Traced(os.environ.get("GOOGLE_CLOUD_PROJECT")),
             # Locals may hold prompts and keys.
             structlog.processors.ExceptionRenderer(
                 structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
