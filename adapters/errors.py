@@ -44,6 +44,10 @@ class SchemaOutdated(AdapterError):
     """The database's schema is not this program's."""
 
 
+class MigrationBlocked(Unavailable):
+    """Others use what a migration must change, or migrate themselves; nothing was changed."""
+
+
 class AlreadyRunning(AdapterError):
     """Another process holds the lock of this database."""
 

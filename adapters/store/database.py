@@ -6,10 +6,8 @@ SQLite or PostgreSQL is decided here, by the URL, and nowhere else.
 import asyncio
 import fcntl
 import os
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -18,7 +16,7 @@ from sqlalchemy.engine import URL, make_url
 
 from adapters.errors import AlreadyRunning, SchemaOutdated, StoreUnavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
-from adapters.store import sqlite
+from adapters.store.migration import Patience, on_postgres, on_sqlite, opened
 from adapters.store.sqlite import MEMORY, SqliteStore
 from schemas.migrations import head
 
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 
 # Any number, the same in every release: it names "the one local Limner of this database".
 _LOCK_NUMBER = 0x11E4_0001
-_MIGRATION_LOCK_NUMBER = 0x11E4_0002
-LOCK_NOT_AVAILABLE = "55P03"
 
 AnyStore: TypeAlias = "SqliteStore | PostgresStore"
 
@@ -71,55 +67,30 @@ def unknown_database(url: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class LockPatience:
-    """How a migration waits for tables that others use.
-
-    Whoever waits for a table's lock keeps everybody behind it waiting too, so that it is waited
-    for only for moments, again and again, with the table free in between.
-    """
-
-    seconds: float = 2.0
-    pause_seconds: float = 5.0
-    tries: int = 60
-    # Told of each try that was in vain.
-    waiting: Callable[[int], None] = lambda tries: None
-
-
-async def migrate(url: str, patience: LockPatience = LockPatience()) -> None:
+async def migrate(
+    url: str,
+    tell: Callable[[str], None] = lambda _: None,
+    patience: Patience = Patience(),
+) -> None:
     """Bring the database to this program's schema; SQLite's file is made where it is missing.
 
-    Raises `SchemaOutdated` for a database of a newer release: there is no way back; and
-    `StoreUnavailable` where others kept a table locked all the time, with nothing changed.
+    *tell* hears what is waited for. Raises `MigrationBlocked` when that does not end, and
+    `SchemaOutdated` for a database of a newer release: there is no way back.
     """
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or _file_exists(parsed):
-        at = (await _schema(parsed)).revision
+    from schemas.migrations.run import upgrade
+
+    def work(connection: sa.Connection) -> None:
+        at = _schema_of(connection).revision
         if at is not None and at > head():
             raise SchemaOutdated(
                 f"the database is at revision {at}, newer than this program's {head()}: it belongs"
                 " to a later release; run that one"
             )
-    from schemas.migrations.run import upgrade
-
-    def work(connection: sa.Connection) -> None:
-        if connection.dialect.name == "postgresql":
-            limit = f"SET LOCAL lock_timeout = '{round(patience.seconds * 1000)}ms'"
-            connection.execute(sa.text(limit))
         upgrade(connection)
 
-    for number in range(1, patience.tries + 1):
-        try:
-            return await _with_connection(parsed, work, writes=True)
-        except sa.exc.DBAPIError as exc:
-            if getattr(exc.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
-                raise
-        patience.waiting(number)
-        await asyncio.sleep(patience.pause_seconds)
-    raise StoreUnavailable(
-        f"a table stayed locked through {patience.tries} tries: some transaction is open for long."
-        " Nothing was changed. End it (pg_stat_activity tells whose it is), and migrate again"
-    )
+    parsed = make_url(url)
+    on = on_sqlite if parsed.get_backend_name() == "sqlite" else on_postgres
+    await on(parsed, work, tell, patience)
 
 
 async def is_current(url: str) -> bool:
@@ -166,66 +137,40 @@ def _serves_us(schema: _Schema) -> bool:
 
 
 async def _schema(url: URL) -> _Schema:
-    found = [_Schema()]
-
-    def look(connection: sa.Connection) -> None:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return
-        revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-        serves = None
-        if revision is not None and revision > head():
-            serves = connection.scalar(sa.text("SELECT serves FROM lineage"))
-        found.append(_Schema(revision, serves))
-
-    await _with_connection(url, look, writes=False)
-    return found[-1]
-
-
-async def _with_connection(
-    url: URL, work: Callable[[sa.Connection], None], *, writes: bool
-) -> None:
     if url.get_backend_name() == "sqlite":
-        await asyncio.to_thread(_with_sqlite, url, work, writes)
-        return
+        return await asyncio.to_thread(_schema_in_file, url)
     from sqlalchemy.ext.asyncio import create_async_engine
 
     engine = create_async_engine(url.set(drivername="postgresql+asyncpg"))
     try:
         async with engine.begin() as connection:
-            if writes:  # two processes that start at once: the second finds nothing left to do
-                await connection.execute(
-                    sa.text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK_NUMBER}
-                )
-            await connection.run_sync(work)
+            return await connection.run_sync(_schema_of)
     except (OSError, sa.exc.OperationalError, sa.exc.InterfaceError) as exc:
-        if getattr(getattr(exc, "orig", None), "sqlstate", None) == LOCK_NOT_AVAILABLE:
-            raise
         raise StoreUnavailable(f"PostgreSQL cannot be reached: {exc}") from exc
     finally:
         await engine.dispose()
 
 
-def _with_sqlite(url: URL, work: Callable[[sa.Connection], None], writes: bool) -> None:
-    path = Path(url.database or "")
-    mode = "ro" if url.query.get("mode") == "ro" else "rwc"
-
-    def opened() -> sqlite3.Connection:
-        connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True)
-        if mode != "ro":
-            sqlite.prepare(connection)
-        return connection
-
-    engine = sa.create_engine("sqlite://", creator=opened)
+def _schema_in_file(url: URL) -> _Schema:
+    engine = sa.create_engine("sqlite://", creator=lambda: opened(url))
     try:
-        if writes and mode != "ro":
-            path.parent.mkdir(parents=True, exist_ok=True)
         with engine.begin() as connection:
-            work(connection)
+            return _schema_of(connection)
     except (OSError, sa.exc.DatabaseError) as exc:
         said = exc.orig if isinstance(exc, sa.exc.DatabaseError) else exc
-        raise StoreUnavailable(f"SQLite cannot open {path}: {said}") from exc
+        raise StoreUnavailable(f"SQLite cannot open {url.database}: {said}") from exc
     finally:
         engine.dispose()
+
+
+def _schema_of(connection: sa.Connection) -> _Schema:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return _Schema()
+    revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    serves = None
+    if revision is not None and revision > head():
+        serves = connection.scalar(sa.text("SELECT serves FROM lineage"))
+    return _Schema(revision, serves)
 
 
 @asynccontextmanager

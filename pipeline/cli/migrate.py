@@ -2,7 +2,7 @@
 
 from sqlalchemy.engine import make_url
 
-from adapters.store.database import LockPatience, migrate
+from adapters.store.database import migrate
 from pipeline.cli.output import Output
 from pipeline.settings import Settings
 from schemas.migrations import head
@@ -10,11 +10,7 @@ from schemas.migrations import head
 
 async def run_migration(settings: Settings, *, as_json: bool) -> int:
     out = Output(as_json=as_json)
-
-    def waiting(tries: int) -> None:
-        out.note(f"a table is in use; it is tried again in a moment ({tries})")
-
-    await migrate(settings.database_url, LockPatience(waiting=waiting))
+    await migrate(settings.database_url, out.note)
     shown = make_url(settings.database_url).render_as_string()
     if as_json:
         out.document({"database": shown, "revision": head()})

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -19,14 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
 from adapters.errors import AlreadyRunning, SchemaOutdated, StoreUnavailable
-from adapters.store.database import (
-    LockPatience,
-    check_schema,
-    held_alone,
-    is_current,
-    migrate,
-    open_store,
-)
+from adapters.store.database import check_schema, held_alone, is_current, migrate, open_store
 from adapters.store.plans import Plans
 from schemas.guards import DDL, GUARD
 from schemas.migrations import head
@@ -171,40 +162,3 @@ async def test_a_database_of_a_later_release_is_left_alone(sqlite_url: str) -> N
     connection.close()
     with pytest.raises(SchemaOutdated, match="later release"):
         await migrate(sqlite_url)
-
-
-async def test_a_migration_waits_for_a_used_table_by_moments_alone(postgres_url: str) -> None:
-    def back(connection: sa.Connection) -> None:
-        command.downgrade(config(connection), "-1")
-
-    engine = create_async_engine(make_url(postgres_url).set(drivername="postgresql+asyncpg"))
-    reader = await asyncpg.connect(postgres_url)
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(back)
-        assert not await is_current(postgres_url)
-        using = reader.transaction()
-        await using.start()
-        await reader.execute("SELECT count(*) FROM blogs")  # and stays in its transaction
-        told: list[int] = []
-        short = LockPatience(seconds=0.05, pause_seconds=0, tries=2, waiting=told.append)
-        with pytest.raises(StoreUnavailable, match="a table stayed locked through 2 tries"):
-            await migrate(postgres_url, short)
-        assert told == [1, 2]
-        assert not await is_current(postgres_url)
-        # Between two tries the table is free, so that whoever uses it can end.
-        ended: list[asyncio.Task[None]] = []
-
-        def end(_: int) -> None:
-            ended.append(asyncio.create_task(using.commit()))
-
-        await migrate(postgres_url, LockPatience(0.05, 0, 10_000, end_once(end)))
-        assert await is_current(postgres_url)
-        await ended[0]
-    finally:
-        await reader.close()
-        await engine.dispose()
-
-
-def end_once(end: Callable[[int], None]) -> Callable[[int], None]:
-    return lambda number: end(number) if number == 1 else None
