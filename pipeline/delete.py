@@ -24,10 +24,13 @@ log = structlog.get_logger(__name__)
 CANCELLED_AT_ONCE = 200
 
 
-async def delete_image(image_id: UUID, *, tenant: str, journal: Journal, blobs: BlobStore) -> None:
+async def delete_image(
+    image_id: UUID, *, tenant: str, journal: Journal, blobs: BlobStore, aged: bool = False
+) -> None:
     """Delete a picture; one that stands in a post is a 409, an absent or deleted one a 404.
 
-    A mere candidate may be deleted: it is listed no more, and nothing rolls back to it.
+    A mere candidate may be deleted: it is listed no more, and nothing rolls back to it. Where it
+    only is too old (*aged*), that of a held post is in use as well.
     """
     image = await journal.read(reads.image, tenant, image_id)
     job = await journal.read(reads.job, tenant, image.job_id) if image is not None else None
@@ -47,6 +50,8 @@ async def delete_image(image_id: UUID, *, tenant: str, journal: Journal, blobs: 
         if slot is not None and stands and not (blog is not None and blog.deleted_at):
             place = f"{slot.role} {slot.position} of blog {slot.blog_id}"
             raise ImageInUse(image_id, place)
+        if aged and blog is not None and blog.held_since is not None:
+            raise ImageInUse(image_id, f"blog {blog.blog_id}, which is held")
         if slot_key and look.get(SlotCandidateRow, image_id) is None:
             # Nobody saw it offered. Where it is offered in this very moment, one key is refused.
             writes.insert(withdrawn, image_id)

@@ -8,6 +8,7 @@ else. Two processes that do so at once do no harm.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +45,8 @@ AT_ONCE = 200
 FIRST_AFTER_SECONDS = 300.0
 # An effect must be remembered longer than its event can be sent again.
 REMEMBERED_LONGER = timedelta(days=7)
+# A process that died between a picture's row and its bytes did so this long ago at most.
+LOOK_BACK = timedelta(days=7)
 
 
 @dataclass(slots=True)
@@ -52,6 +55,8 @@ class Retention:
     blobs: BlobStore
     clock: Clock
     keep: RetentionSettings
+    # Until when the bytes of deleted pictures were seen to be gone by this process.
+    _cleared: datetime | None = None
 
     async def run(self) -> None:
         """Remove again and again until cancelled."""
@@ -71,6 +76,9 @@ class Retention:
         sweep = _Pass(self.journal, self.blobs, self.journal.now(), dry_run=dry_run)
         keep = self.keep
         await sweep.drafts(keep.drafts_days, keep.undecided_days)
+        if not dry_run:
+            await sweep.leftovers(self._cleared or sweep.now - LOOK_BACK)
+            self._cleared = sweep.now
         await sweep.staged(keep.staged_days)
         await sweep.events(keep.events_days)
         remembered = timedelta(days=keep.events_days) + REMEMBERED_LONGER
@@ -114,12 +122,24 @@ class _Pass:
         if not self.dry_run:
             try:
                 await delete_image(
-                    image.id, tenant=image.tenant, journal=self.journal, blobs=self.blobs
+                    image.id, tenant=image.tenant, journal=self.journal, blobs=self.blobs, aged=True
                 )
             except (ImageInUse, NoSuchImage):
                 return  # somebody was faster
         size = image.size_bytes + sum(one["size_bytes"] for one in image.variants)
         self._count(Kind.DRAFTS, size)
+
+    async def leftovers(self, since: datetime) -> None:
+        """Remove the bytes of pictures deleted since, again: whoever did so may have died."""
+
+        async def read(after: UUID) -> Sequence[Image]:
+            return await self.journal.read(old.deleted_images, since, after, AT_ONCE)
+
+        async def remove(image: Image) -> None:
+            for key in (image.key, *(one["key"] for one in image.variants)):
+                await self.blobs.delete(key)
+
+        await self._each(read, old.NIL, lambda image: image.id, remove)
 
     async def staged(self, days: int) -> None:
         before = self.now - timedelta(days=days)
@@ -152,13 +172,14 @@ class _Pass:
         after = 0
         while True:
             found = await self.journal.read(old.first_events, after, AT_ONCE)
-            aged = [one for one in found if one.occurred_at < before]
-            gone = [one.position for one in aged if not one.is_kept]
+            # Only from the beginning on, without a gap: a reader that stands at an event that is
+            # there must find all that came after it.
+            aged = takewhile(lambda one: one.occurred_at < before and not one.is_kept, found)
+            gone = [one.position for one in aged]
             if gone and not self.dry_run:
                 await self.journal.record(_forgetting(gone))
             self._count(Kind.EVENTS, 0, len(gone))
-            # Positions are given in about the order of time.
-            if len(found) < AT_ONCE or not aged:
+            if len(gone) < AT_ONCE:
                 return
             after = found[-1].position
 

@@ -63,6 +63,12 @@ def old_drafts(
     return session.exec(query.order_by(col(Image.id)).limit(limit)).all()
 
 
+def deleted_images(session: Session, since: datetime, after: UUID, limit: int) -> Sequence[Image]:
+    """Pictures that were deleted from *since* on; their rows stay."""
+    query = select(Image).where(col(Image.deleted_at) >= since, col(Image.id) > after)
+    return session.exec(query.order_by(col(Image.id)).limit(limit)).all()
+
+
 def old_staged(session: Session, before: datetime, after: UUID, limit: int) -> Sequence[Job]:
     """Jobs that were completed before *before* and whose raw bytes lie there still."""
     query = select(Job).where(

@@ -13,7 +13,7 @@ from adapters.errors import BlobStoreUnavailable, NoSuchObject
 from adapters.store import reads
 from adapters.store.retention_reads import NIL, old_drafts
 from pipeline.delete import delete_image
-from pipeline.errors import NoSuchBlog
+from pipeline.errors import ImageInUse, NoSuchBlog
 from pipeline.legal_hold import hold_blog
 from pipeline.retention import Retention
 from pipeline.submit import submit
@@ -182,6 +182,52 @@ async def test_history_goes_but_what_has_not_left_and_the_last_event(world: Worl
     await days(world, 7)
     assert (await swept(world))[Kind.EFFECTS] == 1
     assert await world.store.read(rows, Inbox) == []
+
+
+async def test_no_reader_is_left_at_an_event_behind_which_some_are_missing(world: World) -> None:
+    await painted(world, blog_id="before")
+    await painted(world, blog_id="held")
+    await hold_blog("held", held=True, tenant=TENANT, journal=world.journal)
+    await painted(world, blog_id="after")
+    ids = [one.event_id for one in await world.store.read(rows, Outbox)]
+
+    def published(_: Any, writes: Any) -> None:
+        writes.published.extend(ids)
+
+    await world.journal.record(Step("publish", published))
+    before = sorted(one.position for one in await world.store.read(rows, Event))
+    await days(world, 100)
+    await swept(world)
+    left = sorted(one.position for one in await world.store.read(rows, Event))
+    assert left == before[before.index(left[0]) :]
+    assert left[0] > before[0]
+
+
+async def test_bytes_that_a_death_left_behind_go_with_the_next_pass(world: World) -> None:
+    draft = await painted(world, quality="draft")
+    (picture,) = await images(world, draft)
+    delete = world.blobs.delete
+
+    async def dies(_: str) -> None:
+        raise asyncio.CancelledError
+
+    world.blobs.delete = dies  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        await delete_image(picture.id, tenant=TENANT, journal=world.journal, blobs=world.blobs)
+    world.blobs.delete = delete  # type: ignore[method-assign]
+    assert await has(world, picture.key)
+    await swept(world)
+    assert not await has(world, picture.key)
+
+
+async def test_a_hold_that_comes_between_reading_and_removing_holds(world: World) -> None:
+    draft = await painted(world, quality="draft", blog_id="post")
+    (picture,) = await images(world, draft)
+    await hold_blog("post", held=True, tenant=TENANT, journal=world.journal)
+    told = {"tenant": TENANT, "journal": world.journal, "blobs": world.blobs}
+    with pytest.raises(ImageInUse, match="held"):
+        await delete_image(picture.id, aged=True, **told)  # type: ignore[arg-type]
+    await delete_image(picture.id, **told)  # type: ignore[arg-type]  # a person may
 
 
 async def test_first_replies_are_kept_a_week(world: World) -> None:
