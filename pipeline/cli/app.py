@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, Home, Server
+from pipeline.cli.batch_commands import batches
+from pipeline.cli.blog_commands import blogs
+from pipeline.cli.budget_commands import budgets
+from pipeline.cli.call_commands import calls
+from pipeline.cli.dead_letter_commands import dead_letters
+from pipeline.cli.job_commands import jobs
+from pipeline.cli.options import AsJson, Home, OnUnknown, Server
+from pipeline.cli.provider_commands import providers
 from pipeline.cli.webhook_commands import webhooks
 from pipeline.roles import Role
 
@@ -24,31 +31,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-jobs = typer.Typer(
-    help="Look at jobs, cancel them, bring them back, decide about drafts.", no_args_is_help=True
-)
 app.add_typer(jobs, name="jobs")
-batches = typer.Typer(
-    help="Look at batches, cancel them, bring back what failed.", no_args_is_help=True
-)
 app.add_typer(batches, name="batches")
-blogs = typer.Typer(help="Look at the pictures of a blog post.", no_args_is_help=True)
 app.add_typer(blogs, name="blogs")
-dead_letters = typer.Typer(
-    help="Look at events that a subscriber could not digest, deliver or drop them.",
-    no_args_is_help=True,
-)
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(webhooks, name="webhooks")
-
-budgets = typer.Typer(help="Limit what may be spent.", no_args_is_help=True)
 app.add_typer(budgets, name="budgets")
-calls = typer.Typer(
-    help="Calls of providers whose answer was lost, and what was found out about them.",
-    no_args_is_help=True,
-)
 app.add_typer(calls, name="calls")
-providers = typer.Typer(help="Who paints, how each does; say that one is mended.")
 app.add_typer(providers, name="providers")
 
 
@@ -57,23 +46,6 @@ Host = Annotated[
     typer.Option("--host", help="Address to listen on [127.0.0.1]; others need LIMNER_API_KEY."),
 ]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on [8080]; 0 = any.")]
-OnUnknown = Annotated[
-    str | None,
-    typer.Option(
-        help="park or retry_once, where the answer of a paid call is lost"
-        " [retry_once for drafts, park for finals]."
-    ),
-]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a job.")]
-BatchId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a batch.")]
-OfBlog = Annotated[
-    str | None,
-    typer.Option("--blog-id", "--blog", metavar="BLOG", help="For one blog post [for all]."),
-]
-PerDay = Annotated[
-    bool, typer.Option("--per-day", help="For each day (UTC) by itself [for all that is spent].")
-]
-BlogId = Annotated[str, typer.Argument(metavar="BLOG", help="The blog_id of the requests.")]
 
 
 def _tell_version(wanted: bool) -> None:
@@ -251,296 +223,6 @@ def submit(
     speak(command, server=server, home=home, as_json=as_json)
 
 
-@jobs.command("list")
-def list_jobs(
-    state: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
-    blog_id: Annotated[str | None, typer.Option()] = None,
-    batch_id: Annotated[str | None, typer.Option()] = None,
-    quality: Annotated[str | None, typer.Option()] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Requested at or after it (ISO 8601).")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Jobs on one page, 1 to 200 [50].")] = None,
-    cursor: Annotated[str | None, typer.Option(help="Go on after the page before.")] = None,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """Jobs, the newest request first. Piped: id, state, quality, place, time, divided by tabs."""
-    from pipeline.cli.jobs import run_list
-    from pipeline.cli.reach import speak
-
-    filters = {
-        "state": state,
-        "blog_id": blog_id,
-        "batch_id": batch_id,
-        "quality": quality,
-        "since": since,
-        "limit": limit,
-        "cursor": cursor,
-    }
-    speak(partial(run_list, filters=filters), server=server, home=home, as_json=as_json)
-
-
-@jobs.command()
-def show(job_id: JobId, as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
-    """Where a job stands, and its pictures once it is completed."""
-    from pipeline.cli.jobs import run_show
-    from pipeline.cli.reach import speak
-
-    speak(partial(run_show, job_id=job_id), server=server, home=home, as_json=as_json)
-
-
-@jobs.command()
-def cancel(
-    job_id: JobId, as_json: AsJson = False, server: Server = None, home: Home = None
-) -> None:
-    """Cancel a job that is not at rest. Cancelling it again changes nothing."""
-    from pipeline.cli.jobs import run_cancel
-    from pipeline.cli.reach import speak
-
-    speak(partial(run_cancel, job_id=job_id), server=server, home=home, as_json=as_json)
-
-
-@jobs.command()
-def retry(job_id: JobId, as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
-    """Bring a failed or cancelled job back. It may cost once more."""
-    from pipeline.cli.jobs import run_retry
-    from pipeline.cli.reach import speak
-
-    speak(partial(run_retry, job_id=job_id), server=server, home=home, as_json=as_json)
-
-
-@jobs.command()
-def promote(
-    job_id: JobId,
-    quality: Annotated[
-        str | None, typer.Option(help="standard, high or ultra [what its batch asked for; high].")
-    ] = None,
-    strategy: Annotated[
-        str | None, typer.Option(help="image_to_image, upscale or regenerate [the best there is].")
-    ] = None,
-    on_unknown: OnUnknown = None,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """Buy the final of a completed draft. Doing it again buys nothing more."""
-    from pipeline.cli.jobs import run_promote
-    from pipeline.cli.reach import speak
-
-    wishes = {"quality": quality, "strategy": strategy, "on_unknown": on_unknown}
-    command = partial(run_promote, job_id=job_id, wishes=wishes)
-    speak(command, server=server, home=home, as_json=as_json)
-
-
-@jobs.command()
-def reject(
-    job_id: JobId,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT")] = None,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """Decide that a completed draft gets no final, for good."""
-    from pipeline.cli.jobs import run_reject
-    from pipeline.cli.reach import speak
-
-    command = partial(run_reject, job_id=job_id, reason=reason)
-    speak(command, server=server, home=home, as_json=as_json)
-
-
-@batches.command("show")
-def show_batch(
-    batch_id: BatchId, as_json: AsJson = False, server: Server = None, home: Home = None
-) -> None:
-    """Where a batch stands. Piped: facts, then draft, final and states of each picture."""
-    from pipeline.cli.batches import run_show
-    from pipeline.cli.reach import speak
-
-    speak(partial(run_show, batch_id=batch_id), server=server, home=home, as_json=as_json)
-
-
-@batches.command("cancel")
-def cancel_batch(
-    batch_id: BatchId, as_json: AsJson = False, server: Server = None, home: Home = None
-) -> None:
-    """Cancel all jobs of a batch that are not at rest; nothing more is bought for it."""
-    from pipeline.cli.batches import run_cancel
-    from pipeline.cli.reach import speak
-
-    speak(partial(run_cancel, batch_id=batch_id), server=server, home=home, as_json=as_json)
-
-
-@batches.command("retry")
-def retry_batch(
-    batch_id: BatchId, as_json: AsJson = False, server: Server = None, home: Home = None
-) -> None:
-    """Bring the failed jobs of a batch back. It may cost once more."""
-    from pipeline.cli.batches import run_retry
-    from pipeline.cli.reach import speak
-
-    speak(partial(run_retry, batch_id=batch_id), server=server, home=home, as_json=as_json)
-
-
-@blogs.command("show")
-def show_blog(
-    blog_id: BlogId, as_json: AsJson = False, server: Server = None, home: Home = None
-) -> None:
-    """What stands in each place. Piped: role, position, final, draft, preview or empty, how many
-    candidates, address, divided by tabs."""
-    from pipeline.cli.blogs import run_show
-    from pipeline.cli.reach import speak
-
-    speak(partial(run_show, blog_id=blog_id), server=server, home=home, as_json=as_json)
-
-
-@blogs.command()
-def costs(
-    blog_id: BlogId, as_json: AsJson = False, server: Server = None, home: Home = None
-) -> None:
-    """What its pictures cost, and what drafting first has saved."""
-    from pipeline.cli.blogs import run_costs
-    from pipeline.cli.reach import speak
-
-    speak(partial(run_costs, blog_id=blog_id), server=server, home=home, as_json=as_json)
-
-
-@blogs.command()
-def hold(
-    blog_id: BlogId, as_json: AsJson = False, server: Server = None, home: Home = None
-) -> None:
-    """Legal hold: remove nothing of the post for its age."""
-    from pipeline.cli.reach import speak
-    from pipeline.cli.retention import run_hold
-
-    run = partial(run_hold, blog_id=blog_id, held=True)
-    speak(run, server=server, home=home, as_json=as_json)
-
-
-@blogs.command()
-def release(
-    blog_id: BlogId, as_json: AsJson = False, server: Server = None, home: Home = None
-) -> None:
-    """Let a held post age as others do."""
-    from pipeline.cli.reach import speak
-    from pipeline.cli.retention import run_hold
-
-    run = partial(run_hold, blog_id=blog_id, held=False)
-    speak(run, server=server, home=home, as_json=as_json)
-
-
-@budgets.command("set")
-def set_budget(
-    limit: Annotated[
-        str, typer.Argument(metavar="LIMIT", help="US dollars, such as 12.50; 0 buys nothing.")
-    ],
-    blog: OfBlog = None,
-    per_day: PerDay = False,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """Limit what may be spent. What was charged before counts; jobs under way go on."""
-    from pipeline.cli.budgets import run_set
-    from pipeline.cli.reach import speak
-
-    wanted = {"limit": limit, "blog_id": blog, "period": _period(per_day)}
-    speak(partial(run_set, wanted=wanted), server=server, home=home, as_json=as_json)
-
-
-@budgets.command("remove")
-def remove_budget(
-    blog: OfBlog = None,
-    per_day: PerDay = False,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """Remove a budget: nothing is limited by it any more."""
-    from pipeline.cli.budgets import run_remove
-    from pipeline.cli.reach import speak
-
-    which = {"blog_id": blog, "period": _period(per_day)}
-    speak(partial(run_remove, which=which), server=server, home=home, as_json=as_json)
-
-
-@budgets.command("show")
-def show_budgets(as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
-    """All budgets. Piped: blog or -, total or day, limit, spent, held, left, divided by tabs."""
-    from pipeline.cli.budgets import run_show
-    from pipeline.cli.reach import speak
-
-    speak(run_show, server=server, home=home, as_json=as_json)
-
-
-def _period(per_day: bool) -> str:
-    return "day" if per_day else "total"
-
-
-@providers.callback(invoke_without_command=True)
-def list_providers(
-    context: typer.Context, as_json: AsJson = False, server: Server = None, home: Home = None
-) -> None:
-    """Who paints and how each does. Piped: name, status, reason, queued jobs, how many of them are
-    put off, divided by tabs."""
-    if context.invoked_subcommand is not None:
-        return
-    from pipeline.cli.providers import run_list
-    from pipeline.cli.reach import speak
-
-    speak(run_list, server=server, home=home, as_json=as_json)
-
-
-@providers.command("reset")
-def reset_provider(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as stability_ai.")],
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """Say that a provider is mended: the jobs that wait for it begin at once."""
-    from pipeline.cli.providers import run_reset
-    from pipeline.cli.reach import speak
-
-    speak(partial(run_reset, name=name), server=server, home=home, as_json=as_json)
-
-
-@calls.command("unknown")
-def unknown_calls(as_json: AsJson = False, server: Server = None, home: Home = None) -> None:
-    """Calls of which nobody here knows whether they were charged. Piped: call, provider, model,
-    amount, since when, what to look for, divided by tabs."""
-    from pipeline.cli.calls import run_unknown
-    from pipeline.cli.reach import speak
-
-    speak(run_unknown, server=server, home=home, as_json=as_json)
-
-
-@calls.command("resolve")
-def resolve_call(
-    call: Annotated[
-        str, typer.Argument(metavar="CALL", help="JOB/ATTEMPT, or the id of a job with one.")
-    ],
-    charged: Annotated[
-        bool,
-        typer.Option("--charged/--not-charged", help="What the provider's account says."),
-    ],
-    amount: Annotated[
-        str | None,
-        typer.Option(metavar="DOLLARS", help="What was charged, where not the list's price."),
-    ] = None,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """Record what was found out about an unknown call. The job does nothing by itself."""
-    from pipeline.cli.calls import run_resolve
-    from pipeline.cli.reach import speak
-
-    command = partial(run_resolve, call=call, charged=charged, amount=amount)
-    speak(command, server=server, home=home, as_json=as_json)
-
-
 @app.command("costs")
 def day_costs(
     day: Annotated[
@@ -680,88 +362,6 @@ def conformance(
         authorization=authorization,
         as_json=as_json,
     )
-
-
-SubscriberArgument = Annotated[
-    str, typer.Argument(metavar="SUBSCRIBER", help="Such as blog-linking.")
-]
-EventId = Annotated[str, typer.Argument(metavar="EVENT", help="The whole id of an event.")]
-EventIds = Annotated[
-    list[str] | None, typer.Argument(metavar="[EVENT]...", help="The whole ids of events.")
-]
-EveryLetter = Annotated[bool, typer.Option("--all", help="Every one of the subscriber.")]
-
-
-@dead_letters.command("list")
-def list_dead_letters(
-    subscriber: Annotated[str | None, typer.Option(metavar="NAME")] = None,
-    limit: Annotated[int | None, typer.Option(help="On one page, 1 to 200 [50].")] = None,
-    cursor: Annotated[str | None, typer.Option(help="Go on after the page before.")] = None,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """What stands aside, the oldest first. Piped: time, subscriber, event, type, failures, error,
-    divided by tabs."""
-    from pipeline.cli.dead_letters import run_list
-    from pipeline.cli.reach import speak
-
-    filters = {"subscriber": subscriber, "limit": limit, "cursor": cursor}
-    speak(partial(run_list, filters=filters), server=server, home=home, as_json=as_json)
-
-
-@dead_letters.command("show")
-def show_dead_letter(
-    subscriber: SubscriberArgument,
-    event_id: EventId,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """An event that stands aside, with the error and the event itself."""
-    from pipeline.cli.dead_letters import run_show
-    from pipeline.cli.reach import speak
-
-    command = partial(run_show, subscriber=subscriber, event_id=event_id)
-    speak(command, server=server, home=home, as_json=as_json)
-
-
-@dead_letters.command("redrive")
-def redrive_dead_letters(
-    subscriber: SubscriberArgument,
-    event_ids: EventIds = None,
-    everything: EveryLetter = False,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """Deliver events once more to their subscriber. What it handles stands aside no longer."""
-    from pipeline.cli.dead_letters import run_redrive
-    from pipeline.cli.reach import speak
-
-    command = partial(
-        run_redrive, subscriber=subscriber, event_ids=event_ids or [], everything=everything
-    )
-    speak(command, server=server, home=home, as_json=as_json)
-
-
-@dead_letters.command("drop")
-def drop_dead_letters(
-    subscriber: SubscriberArgument,
-    event_ids: EventIds = None,
-    everything: EveryLetter = False,
-    as_json: AsJson = False,
-    server: Server = None,
-    home: Home = None,
-) -> None:
-    """Give events up for their subscriber: it does nothing about them."""
-    from pipeline.cli.dead_letters import run_drop
-    from pipeline.cli.reach import speak
-
-    command = partial(
-        run_drop, subscriber=subscriber, event_ids=event_ids or [], everything=everything
-    )
-    speak(command, server=server, home=home, as_json=as_json)
 
 
 @app.command()

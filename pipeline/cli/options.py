@@ -20,3 +20,10 @@ Server = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+OnUnknown = Annotated[
+    str | None,
+    typer.Option(
+        help="park or retry_once, where the answer of a paid call is lost"
+        " [retry_once for drafts, park for finals]."
+    ),
+]
