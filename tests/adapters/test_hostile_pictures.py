@@ -15,7 +15,7 @@ from adapters.ports import PaintedPicture, Painting, PaintRequest
 from pipeline.generate import generate
 from schemas.tasks import ImageTask
 from states.table import State
-from tests.adapters.work import most_memory, own_process_id, start_measuring_memory
+from tests.adapters.work import deaf, most_memory, own_process_id, start_measuring_memory
 from tests.fakes.provider import COST, Answer
 from tests.hostile import DEFUSED, LUGGAGE, REFUSED, breaks_off, with_scans
 from tests.pictures import opened, painting, saved
@@ -125,11 +125,8 @@ async def test_a_picture_that_needs_more_time_than_it_may_have_is_refused() -> N
 
 async def test_a_decoder_that_hears_nobody_ends_with_its_process() -> None:
     processes = WorkerProcesses(1)
-    whole = saved(painting(size=(3_000, 3_000)), "WEBP")  # decoded in one call, of 100 ms or more
-    hasty = PillowPictures(processes, Limits(cpu_seconds=0.01))
-    await PillowPictures(processes).take_in(saved(painting(), "PNG"))
     with pytest.raises(Unavailable):
-        await hasty.take_in(whole)
+        await processes.run(deaf, Limits(cpu_seconds=0.1))
     assert (await PillowPictures(processes).take_in(saved(painting(), "PNG"))).width
     await processes.close()
 

@@ -1,8 +1,11 @@
 """What tests have done in worker processes. It imports little, for every worker imports it."""
 
+import hashlib
 import os
 import signal
 from pathlib import Path
+
+from adapters.pictures.limits import Limits, kept
 
 
 def add(left: int, *, right: int) -> int:
@@ -34,6 +37,12 @@ def hold_on() -> None:
 
 def fail(error: Exception) -> None:
     raise error
+
+
+def deaf(limits: Limits) -> None:
+    """Take seconds of user time, and never come back to Python to hear a signal."""
+    with kept(limits):
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 20_000_000)
 
 
 def how_signals_are_handled() -> tuple[bool, bool]:
