@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from schemas.events import CloudEvent
 from schemas.fidelity import Fidelity
+from schemas.operations import Operands, Operation, Way
 from schemas.prices import Price, PriceBook
 from schemas.provenance import Provenance, SourceType
 from schemas.requests import AspectRatio, Strategy
@@ -218,6 +219,10 @@ class PaintRequest:
     # For a final: how it is made of its draft, and the draft's picture where it is made of that.
     strategy: Strategy = Strategy.REGENERATE
     source: bytes | None = field(default=None, repr=False)
+    # For whatever else is made of a picture: *source* is that one. A mask is white where to change.
+    operation: Operation | None = None
+    operands: Operands = Operands()
+    mask: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,10 @@ class ImageProvider(Protocol):
         """How it makes finals of drafts, the best way first; `regenerate` is always among them."""
 
     @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What it does to pictures beside that."""
+
+    @property
     def aspect_ratios(self) -> tuple[AspectRatio, ...]:
         """What it has itself; any other is cropped of the nearest, and the painting warns of it."""
 
@@ -297,16 +306,16 @@ class ImageProvider(Protocol):
     def limits(self) -> KeyLimits | None:
         """None where it may be asked at any time: such a provider has no rate and no circuit."""
 
-    def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
+    def resolve_model(self, quality: str, way: Way = Strategy.REGENERATE) -> str:
         """The model that paints this quality in this way."""
 
-    def parameters(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Parameters:
+    def parameters(self, quality: str, way: Way = Strategy.REGENERATE) -> Parameters:
         """With what that model is asked."""
 
-    def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
+    def quote(self, quality: str, way: Way = Strategy.REGENERATE) -> Price | None:
         """What one picture costs by the price book; None when it is not known, never 0 for that."""
 
-    def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
+    def price(self, quality: str, way: Way = Strategy.REGENERATE) -> Decimal | None:
         """The same in US dollars."""
 
     async def generate(self, request: PaintRequest) -> Painting | Accepted:

@@ -170,6 +170,7 @@ def asked_jobs(
 
 
 def _job(image: _Image, tenant: str, batch_id: UUID, now: datetime, ids: Ids) -> JobRow:
+    final: dict[str, Any] = {WANTED: image.final} if image.final is not None else {}
     return new_job(
         image.request,
         tenant=tenant,
@@ -181,7 +182,7 @@ def _job(image: _Image, tenant: str, batch_id: UUID, now: datetime, ids: Ids) ->
         fallback=image.fallback,
         batch_id=batch_id,
         on_unknown=image.on_unknown,
-        **({WANTED: image.final} if image.final is not None else {}),
+        **final,
     )
 
 

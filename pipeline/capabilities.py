@@ -6,9 +6,17 @@ from adapters.ports import ImageProvider
 from pipeline.journal import Journal
 from pipeline.key_words import key_rows
 from pipeline.providers import Providers
+from schemas.operations import VARIATIONS, Operation
 from schemas.prices import DOCUMENT_MODELS
-from schemas.replies import PaintingResponse, ProviderListResponse, ProviderResponse
+from schemas.replies import (
+    OperationResponse,
+    PaintingResponse,
+    ProviderListResponse,
+    ProviderResponse,
+)
 from schemas.requests import AspectRatio, Quality, Strategy
+
+FINALS = (Quality.STANDARD, Quality.HIGH, Quality.ULTRA)
 
 
 async def provider_list(providers: Providers, journal: Journal) -> ProviderListResponse:
@@ -50,6 +58,26 @@ def _provider(
             # A draft is made of nothing but its prompt.
             if quality is not Quality.DRAFT or strategy is Strategy.REGENERATE
         ],
+        operations=[
+            _operation(provider, operation, quality, retired)
+            for operation in provider.operations
+            for quality in (FINALS if operation in VARIATIONS else (Quality.STANDARD,))
+        ],
+    )
+
+
+def _operation(
+    provider: ImageProvider, operation: Operation, quality: Quality, retired: Collection[str]
+) -> OperationResponse:
+    quoted = provider.quote(quality, operation)
+    model = provider.resolve_model(quality, operation)
+    return OperationResponse(
+        operation=operation,
+        quality=quality,
+        model=model,
+        price_usd=quoted.usd if quoted is not None else None,
+        price_credits=quoted.credits if quoted is not None else None,
+        retired=model in retired,
     )
 
 

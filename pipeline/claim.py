@@ -4,7 +4,7 @@ The job's lock decides between two deliveries of a task. Nothing is paid for bef
 committed, and nothing is committed here that could not be stored or lacks its source.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from adapters.ports import MADE_OF_SOURCE
 from adapters.store import reads
 from pipeline.budget_limits import day_of
 from pipeline.fallback import hand_over, is_busy_for_long, next_hand
-from pipeline.final import strategy_of
+from pipeline.final import way_of
 from pipeline.gate import Held, Passed, look_at, pass_gate, store
 from pipeline.move import (
     exceed_deadline,
@@ -24,9 +24,11 @@ from pipeline.move import (
     job_key,
     move_job,
 )
+from pipeline.new_job import GENERATE
 from pipeline.poll import POLL_PATIENCE
 from pipeline.tally import record_moves
 from pipeline.worker import Worker
+from schemas.operations import Operation, PaintingOf
 from schemas.step import Look, Lost, RowKey, Step, Writes
 from schemas.tables import CallState, JobRow, ProviderCallRow, Waiting
 from schemas.tasks import ImageTask
@@ -55,6 +57,7 @@ class Claim:
     probed: RowKey | None = None
     # The call that the provider has accepted for this attempt: it is polled, and nothing is begun.
     accepted: ProviderCallRow | None = None
+    mask: bytes | None = field(default=None, repr=False)
 
 
 class CallWanted(Lost):
@@ -63,18 +66,23 @@ class CallWanted(Lost):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The picture of which a final is to be made; it is loaded first, and then claimed again."""
+    """The picture of which another is to be made; it is loaded first, and then claimed again.
+
+    It is named by its id, or by its key where it was sent with the request.
+    """
 
     tenant: str
-    image_id: UUID
+    picture: UUID | str
     gate: tuple[RowKey, ...]
+    mask: UUID | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What was found of a wanted picture; None where it was deleted."""
+    """What was found of a wanted picture and its mask; None where one of them was deleted."""
 
     data: bytes | None
+    mask: bytes | None = None
 
 
 class NotNow(Lost):
@@ -106,14 +114,25 @@ async def _check_room(worker: Worker) -> None:
 
 
 async def _load(wanted: Wanted, worker: Worker) -> Source:
-    image = await worker.journal.read(reads.image, wanted.tenant, wanted.image_id)
-    if image is None:
-        return Source(None)
+    data = await _bytes_of(wanted.picture, wanted.tenant, worker)
+    if wanted.mask is None or data is None:
+        return Source(data)
+    mask = await _bytes_of(wanted.mask, wanted.tenant, worker)
+    return Source(data if mask is not None else None, mask)
+
+
+async def _bytes_of(picture: UUID | str, tenant: str, worker: Worker) -> bytes | None:
+    key = picture
+    if isinstance(picture, UUID):
+        image = await worker.journal.read(reads.image, tenant, picture)
+        if image is None:
+            return None
+        key = image.key
     try:
-        return Source(await worker.blobs.get(image.key))
+        return await worker.blobs.get(str(key))
     except NoSuchObject:
-        log.error("picture_missing", image_id=str(wanted.image_id), key=image.key)
-        return Source(None)
+        log.error("picture_missing", picture=str(picture), key=str(key))
+        return None
 
 
 async def _record(
@@ -232,6 +251,9 @@ class _Claiming:
         message = (
             "The draft's picture, of which this final was to be made, was deleted. Nothing was"
             " charged. Promote the draft again with the strategy regenerate, or make another draft."
+            if job.kind == GENERATE
+            else "The picture of which this one was to be made, or its mask, was deleted. Nothing"
+            " was charged. Ask again with another picture."
         )
         fail_job(writes, job, "source_gone", message, at=self.now, event_id=self.event_id)
         return NotNow("the picture that it is made of is gone; the job failed")
@@ -312,10 +334,10 @@ class _Claiming:
                 attempt=job.attempt,
                 tenant=job.tenant,
                 provider=provider.name,
-                model=provider.resolve_model(job.quality, strategy_of(job)),
+                model=provider.resolve_model(job.quality, way_of(job)),
                 state=CallState.INTENT,
                 lease_token=self.token,
-                amount=provider.price(job.quality, strategy_of(job)),
+                amount=provider.price(job.quality, way_of(job)),
                 price_book=provider.price_book.version,
                 day=job.held_on or day_of(self.now),
                 due_at=self.lease_until,
@@ -329,6 +351,7 @@ class _Claiming:
             self.token,
             self.source.data if self.source is not None else None,
             gate.key if gate is not None and passed is not None and passed.probe else None,
+            mask=self.source.mask if self.source is not None else None,
         )
 
 
@@ -339,6 +362,12 @@ def _in_line(job: JobRow) -> bool:
 
 def _wanted(job: JobRow, gate: tuple[RowKey, ...]) -> Wanted | None:
     """The picture that the provider must be given."""
-    if strategy_of(job) not in MADE_OF_SOURCE:
+    way = way_of(job)
+    if isinstance(way, Operation):
+        of = PaintingOf.model_validate(job.request)
+        picture = of.source_image_id or of.source_key
+        assert picture is not None
+        return Wanted(job.tenant, picture, gate, of.mask_image_id or of.mask_key)
+    if way not in MADE_OF_SOURCE:
         return None
     return Wanted(job.tenant, UUID(job.request["source_image_id"]), gate)

@@ -15,6 +15,7 @@ from pipeline.errors import DraftNotUsable, UnknownStrategy
 from pipeline.fallback import LIST, WANTED, asked_of
 from pipeline.new_job import chosen_fallback, chosen_provider, new_job
 from pipeline.providers import Providers
+from schemas.operations import Operation, Way
 from schemas.requests import ImageGenerationRequest, OnUnknown, Quality, Strategy
 from schemas.tables import JobRow
 from states.table import State
@@ -91,10 +92,16 @@ def strategy_of(job: JobRow) -> Strategy:
     return Strategy(asked_of(job).get("strategy", Strategy.REGENERATE))
 
 
+def way_of(job: JobRow) -> Way:
+    """The operation that makes the job's picture of another one, else its strategy."""
+    operation = asked_of(job).get("operation")
+    return Operation(operation) if operation is not None else strategy_of(job)
+
+
 def job_price(job: JobRow, providers: Providers) -> Decimal | None:
     """What an attempt of *job* costs (USD) at present prices; None where that is not known."""
     provider = providers.by_name.get(job.provider)
-    return provider.price(job.quality, strategy_of(job)) if provider is not None else None
+    return provider.price(job.quality, way_of(job)) if provider is not None else None
 
 
 def final_price(draft: JobRow, provider: ImageProvider) -> Decimal | None:

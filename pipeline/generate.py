@@ -38,6 +38,7 @@ from pipeline.poll import WAIT_AFTER_ERROR, NotYet, accept, ask_about, can_be_ke
 from pipeline.settle import Settlement, settle_call
 from pipeline.staging import Manifest, Staged, stage
 from pipeline.worker import Worker
+from schemas.operations import Operands, PaintingOf
 from schemas.requests import Quality
 from schemas.tables import JobRow, ProviderCallRow
 from schemas.tasks import ImageTask
@@ -132,7 +133,7 @@ async def _paint(claimed: Claim, worker: Worker, deadline: float) -> Received | 
         async with asyncio.timeout(worker.budgets.provider.total_seconds()):
             told = {"limner.quality": job.quality}
             with traces.span(f"ask {provider.name}", kind=SpanKind.CLIENT, attributes=told):
-                answer = await provider.generate(paint_request(job, claimed.source))
+                answer = await provider.generate(paint_request(job, claimed.source, claimed.mask))
     except ProviderBusy as exc:
         settlement = Settlement.of_busy(exc, worker.journal.now())
     except ProviderRefused as exc:
@@ -220,8 +221,11 @@ async def _within(deadline: float, worker: Worker, commit: Callable[[], Awaitabl
             await worker.clock.sleep(wait)
 
 
-def paint_request(job: JobRow, source: bytes | None = None) -> PaintRequest:
+def paint_request(
+    job: JobRow, source: bytes | None = None, mask: bytes | None = None
+) -> PaintRequest:
     asked = asked_of(job)
+    of = PaintingOf.of(asked)
     return PaintRequest(
         job_id=job.id,
         attempt=job.attempt,
@@ -233,6 +237,9 @@ def paint_request(job: JobRow, source: bytes | None = None) -> PaintRequest:
         seed=asked["seed"],
         strategy=strategy_of(job),
         source=source,
+        operation=of.operation if of is not None else None,
+        operands=of.operands if of is not None else Operands(),
+        mask=mask,
     )
 
 

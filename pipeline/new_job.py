@@ -16,6 +16,8 @@ from schemas.step import Look, RowKey, Writes
 from schemas.tables import BlogRow, JobRow
 from states.table import INITIAL
 
+# What a job is called that paints by words, or of a draft.
+GENERATE = "generate"
 # What is not stored as it was asked for: times become columns, a strategy is resolved first.
 RESOLVED = {"not_before", "deadline_seconds", "strategy", LIST}
 
@@ -58,6 +60,7 @@ def new_job(
     fallback: Sequence[str] = (),
     batch_id: UUID | None = None,
     on_unknown: OnUnknown | None = None,
+    kind: str = GENERATE,
     **resolved: Any,
 ) -> JobRow:
     """A queued job for *request*. *resolved* is kept with what was asked for.
@@ -77,7 +80,7 @@ def new_job(
     return JobRow.of(
         id=job_id,
         tenant=tenant,
-        kind="generate",
+        kind=kind,
         state=INITIAL,
         version=1,
         wake_at=first_wake(now, request.not_before, deadline_at),

@@ -13,10 +13,11 @@ from pipeline.budget_limits import limits, refusal
 from pipeline.errors import BatchCancelled, BlogDeleted, BudgetExceeded, PriceUnknown
 from pipeline.estimates import Estimates, seconds_until
 from pipeline.fallback import WANTED
-from pipeline.final import final_quality, final_strategy, job_price, strategy_of
+from pipeline.final import final_quality, final_strategy, job_price, way_of
 from pipeline.journal import Journal
 from pipeline.providers import Providers
 from pipeline.submit import asked_job
+from schemas.operations import Operation, Way
 from schemas.prices import DOCUMENT_MODELS
 from schemas.replies import BudgetResponse, QuotedBudget, QuotedPicture, QuoteResponse
 from schemas.requests import (
@@ -64,6 +65,20 @@ async def quote(
         )
         await _check_batch(job, tenant, journal)
         jobs = [job]
+    return await quoted(
+        jobs, tenant=tenant, journal=journal, providers=providers, estimates=estimates
+    )
+
+
+async def quoted(
+    jobs: Sequence[JobRow],
+    *,
+    tenant: str,
+    journal: Journal,
+    providers: Providers,
+    estimates: Estimates,
+) -> QuoteResponse:
+    """What *jobs*, which nobody has stored, would cost now."""
     await _check_blogs(jobs, tenant, journal)
     pictures = [_picture(job, providers) for job in jobs]
     finals = [_final(job, providers) for job in jobs if WANTED in job.request]
@@ -131,8 +146,7 @@ def _asked_of(budget: BudgetResponse, left: Decimal) -> BudgetResponse:
 
 def _picture(job: JobRow, providers: Providers) -> QuotedPicture:
     provider = providers.by_name[job.provider]
-    quality, strategy = Quality(job.quality), strategy_of(job)
-    return _quoted(job, provider, quality, strategy, job.warnings)
+    return _quoted(job, provider, Quality(job.quality), way_of(job), job.warnings)
 
 
 def _final(draft: JobRow, providers: Providers) -> QuotedPicture:
@@ -144,19 +158,23 @@ def _quoted(
     job: JobRow,
     provider: ImageProvider,
     quality: Quality,
-    strategy: Strategy,
+    way: Way,
     warnings: Sequence[str],
 ) -> QuotedPicture:
-    price, parameters = provider.quote(quality, strategy), provider.parameters(quality, strategy)
+    price, parameters = provider.quote(quality, way), provider.parameters(quality, way)
+    operation = way if isinstance(way, Operation) else None
     ratio = AspectRatio(job.request["aspect_ratio"])
-    cropped = [] if ratio in provider.aspect_ratios else [f"cropped to {ratio.value}"]
+    # What is made of a picture has that picture's shape.
+    has_ratio = operation is not None or ratio in provider.aspect_ratios
+    cropped = [] if has_ratio else [f"cropped to {ratio.value}"]
     return QuotedPicture(
         quality=quality,
         blog_id=job.blog_id,
         provider=provider.name,
-        requested_model=DOCUMENT_MODELS[quality],
-        resolved_model=provider.resolve_model(quality, strategy),
-        strategy=strategy,
+        requested_model=DOCUMENT_MODELS[quality] if operation is None else None,
+        resolved_model=provider.resolve_model(quality, way),
+        strategy=way if isinstance(way, Strategy) else None,
+        operation=operation,
         steps=parameters.steps,
         cfg_scale=parameters.cfg_scale,
         price_usd=price.usd if price is not None else None,

@@ -169,6 +169,8 @@ def status_reply(
         final_job_id=job.final_job_id,
         batch_id=job.batch_id,
         strategy=asked_of(job).get("strategy"),
+        operation=job.request.get("operation"),
+        source_image_id=job.request.get("source_image_id"),
         on_unknown=job.request.get("on_unknown"),
         decision=decision,
         created_at=job.created_at,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from adapters.ports import Ids
 from adapters.store import reads
-from pipeline.budgets import hold, hold_keys
+from pipeline.creation import Accepted, DraftsToLookAt, creation
 from pipeline.errors import (
     BatchCancelled,
     DraftNotUsable,
@@ -17,39 +17,18 @@ from pipeline.errors import (
     PipelineError,
     StrategyWithoutDraft,
 )
-from pipeline.estimates import seconds_until
-from pipeline.final import asked_final, check_draft, job_price
-from pipeline.idempotency import earlier_reply, first_reply, kept_key, kept_reply
+from pipeline.final import asked_final, check_draft
+from pipeline.idempotency import earlier_reply
 from pipeline.journal import Journal
-from pipeline.move import job_event
-from pipeline.new_job import (
-    blog_keys,
-    chosen_fallback,
-    chosen_provider,
-    new_job,
-    take_places,
-)
-from pipeline.promote import Candidate, DecidedMeanwhile, approve, candidate
+from pipeline.new_job import chosen_fallback, chosen_provider, new_job
+from pipeline.promote import Candidate, DecidedMeanwhile, candidate
 from pipeline.providers import Providers
 from schemas.replies import CreateImageJobResponse
 from schemas.requests import ImageGenerationRequest, Quality
-from schemas.step import Look, Lost, RowKey, Step, Writes
-from schemas.tables import BlogRow, DecidedBy, Decision, JobRow
-from states.table import State
+from schemas.step import Step
+from schemas.tables import Decision, JobRow
 
 ROUTE = "generate-async"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The reply, and whether it is the repetition of an earlier one."""
-
-    reply: CreateImageJobResponse
-    replayed: bool
-
-
-class DraftsToLookAt(Lost):
-    """The blog has drafts, and the final could be that of one of them."""
 
 
 async def submit(
@@ -199,62 +178,17 @@ def _adopted(asked: _Asked, draft: Candidate) -> JobRow:
 def _creation(
     asked: _Asked, job: JobRow, draft: Candidate | None = None, *, unless_drafts: bool = False
 ) -> Step[Accepted]:
-    """The step that stores *job*; *unless_drafts* makes it lose where its blog ever had a draft."""
-    queued_id, approved_id = asked.ids.new(), asked.ids.new()
-    price = job_price(job, asked.providers)
-    reply = CreateImageJobResponse(
-        job_id=job.id,
-        status=State.QUEUED,
-        message="Image generation job queued successfully",
-        estimated_completion_time=(
-            asked.estimate(Quality(job.quality))
-            + round(seconds_until(job.not_before, job.created_at))
-        ),
-        is_draft=job.is_draft,
-        warnings=job.warnings,
-        draft_job_id=job.draft_job_id,
-        strategy=job.request.get("strategy"),
+    return creation(
+        job,
+        asked.request,
+        route=ROUTE,
+        key=asked.idempotency_key,
+        ids=asked.ids,
+        providers=asked.providers,
+        estimate=asked.estimate,
+        draft=draft,
+        unless_drafts=unless_drafts,
     )
-    kept = (
-        kept_reply(
-            asked.request,
-            reply,
-            tenant=asked.tenant,
-            route=ROUTE,
-            key=asked.idempotency_key,
-            now=job.created_at,
-        )
-        if asked.idempotency_key is not None
-        else None
-    )
-
-    def decide(look: Look, writes: Writes) -> Accepted:
-        if kept is not None:
-            first = first_reply(look, kept, CreateImageJobResponse)
-            if first is not None:
-                return Accepted(first, replayed=True)
-            writes.insert(kept, *kept_key(kept).key)
-        if unless_drafts:
-            blog = look.get(BlogRow, job.tenant, job.blog_id)
-            if blog is not None and blog.has_drafts:
-                raise DraftsToLookAt
-        if draft is not None:
-            decided_by = DecidedBy.PERSON
-            event_ids = (approved_id, queued_id)
-            approve(look, writes, draft, job, price, decided_by=decided_by, event_ids=event_ids)
-        else:
-            held = hold(look, writes, [job], [price], at=job.created_at)
-            (placed,) = take_places(look, writes, held)
-            writes.insert(placed, placed.id)
-            writes.insert(job_event(placed, at=placed.created_at, event_id=queued_id))
-        return Accepted(reply, replayed=False)
-
-    keys: tuple[RowKey, ...] = (kept_key(kept),) if kept is not None else ()
-    shared = hold_keys([job], [price])
-    if draft is None:
-        return Step("submit", decide, keys, (*blog_keys([job]), *shared), creates=True)
-    shared = (*draft.shared, *shared)
-    return Step("submit", decide, (*keys, *draft.keys), shared, creates=True)
 
 
 def _may_adopt(request: ImageGenerationRequest) -> bool:

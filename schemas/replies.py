@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from schemas.fidelity import Fidelity
+from schemas.operations import Operation
 from schemas.requests import (
     Approval,
     AspectRatio,
@@ -67,6 +68,8 @@ class CreateImageJobResponse(BaseModel):
     """The draft of which the job is the final."""
     strategy: Strategy | None = None
     """How it is made of its draft."""
+    operation: Operation | None = None
+    """What is done to the picture that it is made of."""
 
 
 class GeneratedImagesResponse(BaseModel):
@@ -167,6 +170,10 @@ class ImageGenerationJobStatus(BaseModel):
     batch_id: UUID | None = None
     strategy: Strategy | None = None
     """How a final is made of its draft."""
+    operation: Operation | None = None
+    """How it is made of another picture; null where it is made of words, or of its draft."""
+    source_image_id: UUID | None = None
+    """The picture of this service of which it is made; null where that was sent."""
     on_unknown: OnUnknown | None = None
     """What is done where the answer of a paid call is lost; null where calls are free and simply
     asked again."""
@@ -490,11 +497,13 @@ class QuotedPicture(BaseModel):
     quality: Quality
     blog_id: str | None
     provider: str
-    requested_model: str
-    """What the quality is called for, of old."""
+    requested_model: str | None
+    """What the quality is called for, of old; null for an operation."""
     resolved_model: str
     """What would paint it now."""
-    strategy: Strategy
+    strategy: Strategy | None
+    """Null for an operation."""
+    operation: Operation | None = None
     steps: int | None
     """Null where the model takes none."""
     cfg_scale: float | None
@@ -568,6 +577,23 @@ class PaintingResponse(BaseModel):
     """The provider has answered that it no longer has the resolved model."""
 
 
+class OperationResponse(BaseModel):
+    """What a provider does to pictures, and what it costs."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    operation: Operation
+    quality: Quality
+    """Of a variation as it was asked for; all else is `standard`."""
+    model: str
+    price_usd: Exact | None
+    """Null where it is not known."""
+    price_credits: Exact | None
+    """The same in the provider's credits; null where it has none."""
+    retired: bool
+    """The provider has answered that it no longer has the model."""
+
+
 class ProviderResponse(BaseModel):
     """A provider that is configured here, and what it takes."""
 
@@ -586,6 +612,8 @@ class ProviderResponse(BaseModel):
     price_book: str
     """The version of the price list."""
     models: list[PaintingResponse]
+    operations: list[OperationResponse] = []
+    """What it does to pictures that exist."""
 
 
 class ProviderStatus(StrEnum):

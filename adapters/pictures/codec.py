@@ -11,13 +11,12 @@ from PIL import Image
 
 from adapters.errors import BadPicture
 from adapters.pictures import jpeg, png, webp
+from adapters.pictures.limits import LONGEST_SIDE, MOST_PIXELS
 from adapters.pictures.magic import format_of
 from adapters.pictures.remote import Rendition
 from adapters.pictures.stripped import UPRIGHT, Stripped
 
 MOST_BYTES = 32 << 20
-MOST_PIXELS = 40_000_000
-LONGEST_SIDE = 16_383  # a WebP has no more
 WIDEST_VARIANT = 1280
 QUALITY_OF_VARIANTS = 82
 EFFORT_OF_VARIANTS = 2  # 3 and more double the time for 4 % of the bytes

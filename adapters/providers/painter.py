@@ -18,6 +18,7 @@ from adapters.providers.replies import Drawn
 from adapters.providers.settings import PainterSettings
 from adapters.providers.shapes import in_shape, nearest
 from adapters.providers.words import STYLES
+from schemas.operations import Operation, Way
 from schemas.prices import Price, book_of_qualities
 from schemas.requests import AspectRatio, Quality, Strategy
 
@@ -42,6 +43,7 @@ class HttpPainter(AbstractAsyncContextManager["HttpPainter"]):
     repeatable = False
     styles = STYLES
     strategies: tuple[Strategy, ...] = (Strategy.IMAGE_TO_IMAGE, Strategy.REGENERATE)
+    operations: tuple[Operation, ...] = ()
     aspect_ratios: tuple[AspectRatio, ...]
 
     def __init__(
@@ -97,17 +99,17 @@ class HttpPainter(AbstractAsyncContextManager["HttpPainter"]):
         """What is usual for *quality* and is left out."""
         return (f"{self.resolve_model(quality)} takes no steps and no cfg_scale",)
 
-    def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
+    def resolve_model(self, quality: str, way: Way = Strategy.REGENERATE) -> str:
         return self._own_models.get(Quality(quality)) or self._usual_model(Quality(quality))
 
-    def parameters(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Parameters:
+    def parameters(self, quality: str, way: Way = Strategy.REGENERATE) -> Parameters:
         return Parameters(warnings=self._warnings(Quality(quality)))
 
-    def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
+    def quote(self, quality: str, way: Way = Strategy.REGENERATE) -> Price | None:
         return self.price_book.price(self.resolve_model(quality), Quality(quality))
 
-    def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
-        quoted = self.quote(quality, strategy)
+    def price(self, quality: str, way: Way = Strategy.REGENERATE) -> Decimal | None:
+        quoted = self.quote(quality, way)
         return quoted.usd if quoted is not None else None
 
     async def poll(self, provider_ref: str, request: PaintRequest) -> Painting:
@@ -139,6 +141,10 @@ class HttpPainter(AbstractAsyncContextManager["HttpPainter"]):
 
     def _checked(self, request: PaintRequest) -> PaintRequest:
         """*request* with a source only where the picture is made of it; else refuse it, unasked."""
+        if request.operation is not None:
+            raise ProviderRefused(
+                "invalid_request", f"{self.name} does no {request.operation.value}"
+            )
         if request.strategy not in self.strategies:
             raise ProviderRefused(
                 "invalid_request", f"{self.name} does not make finals by {request.strategy.value}"

@@ -646,7 +646,7 @@ def recent_spans(session: Session, quality: str, limit: int) -> Sequence[timedel
     """From start to end, of the newest completed jobs of a quality. All tenants': an estimate."""
     spans = session.exec(
         select(Job.started_at, Job.ended_at)
-        .where(Job.state == State.COMPLETED, Job.quality == quality)
+        .where(Job.state == State.COMPLETED, Job.quality == quality, Job.kind == "generate")
         .order_by(col(Job.id).desc())
         .limit(limit)
     ).all()

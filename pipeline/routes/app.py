@@ -20,6 +20,7 @@ from pipeline.routes import (
     home,
     images,
     jobs,
+    operations,
     providers,
     push,
     replay,
@@ -44,6 +45,7 @@ it is never lost. Poll the job, or look at the blog's pictures.
 ROUTES = (
     (budgets, Part.CALLERS),  # before pictures, whose ids stand in the same place of an address
     (images, Part.CALLERS),
+    (operations, Part.CALLERS),
     (batches, Part.CALLERS),
     (jobs, Part.CALLERS),
     (approvals, Part.CALLERS),

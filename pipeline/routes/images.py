@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
@@ -14,12 +14,11 @@ from adapters.errors import NoSuchObject
 from adapters.store import reads
 from pipeline.batch import submit_batch
 from pipeline.delete import delete_image
-from pipeline.errors import BlogIdsDisagree, JobFailed, NoSuchImage, PictureMissing
+from pipeline.errors import BlogIdsDisagree, NoSuchImage, PictureMissing
 from pipeline.quote import quote
 from pipeline.routes.dependencies import BaseUrl, Running, Tenant
-from pipeline.status import job_status
+from pipeline.routes.waiting import JOB_INSTEAD, WAIT_SECONDS, Key, WaitSeconds, when_done
 from pipeline.submit import submit
-from pipeline.wait import wait_for_end
 from pipeline.wiring import Limner
 from schemas.replies import (
     BatchImageGenerationResponse,
@@ -28,13 +27,10 @@ from schemas.replies import (
     QuoteResponse,
 )
 from schemas.requests import (
-    KEY_PATTERN,
-    MAX_KEY_CHARACTERS,
     BatchImageGenerationRequest,
     ImageGenerationRequest,
     Name,
 )
-from states.table import State
 
 log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/api/v1/images", tags=["images"])
@@ -42,10 +38,6 @@ router = APIRouter(prefix="/api/v1/images", tags=["images"])
 # Where the picture store serves pictures itself, callers are sent there.
 SIGNED_FOR = timedelta(minutes=15)
 REDIRECTED = {"Cache-Control": "private, max-age=300", "Referrer-Policy": "no-referrer"}
-
-# How long a caller of `generate` waits, unless it says otherwise; proxies give up after a minute.
-WAIT_SECONDS, MOST_WAIT_SECONDS = 30.0, 55.0
-RESULT = ("success", "images", "provider", "model", "generation_time_seconds", "cost")
 
 QUOTED = {
     "required": True,
@@ -60,17 +52,6 @@ QUOTED = {
         }
     },
 }
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=MAX_KEY_CHARACTERS,
-        pattern=KEY_PATTERN,
-        description="A name of your own for this request: sent again, it is answered and not"
-        " done again. Kept for 7 days.",
-    ),
-]
 
 
 @router.post("/generate-async", status_code=202)
@@ -104,7 +85,7 @@ async def generate_async(
 
 @router.post(
     "/generate",
-    responses={202: {"model": CreateImageJobResponse, "description": "It takes longer; a job"}},
+    responses=JOB_INSTEAD,
 )
 async def generate(
     request: ImageGenerationRequest,
@@ -114,42 +95,14 @@ async def generate(
     base_url: BaseUrl,
     idempotency_key: Key = None,
     blog_id: Annotated[Name | None, Query()] = None,
-    wait_seconds: Annotated[float, Query(ge=0, le=MOST_WAIT_SECONDS)] = WAIT_SECONDS,
+    wait_seconds: WaitSeconds = WAIT_SECONDS,
 ) -> GeneratedImagesResponse | CreateImageJobResponse:
     """Create an image job and wait for its pictures: 200. What takes longer than `wait_seconds` is
     a job as of `generate-async`: 202. Whoever goes away meanwhile loses nothing but the wait."""
     accepted = await generate_async(
         request, response, limner, tenant, idempotency_key=idempotency_key, blog_id=blog_id
     )
-    await wait_for_end(
-        accepted.job_id,
-        tenant=tenant,
-        feed=limner.feed,
-        clock=limner.worker.clock,
-        within_seconds=wait_seconds,
-    )
-    told = await job_status(
-        accepted.job_id,
-        tenant=tenant,
-        journal=limner.journal,
-        providers=limner.providers,
-        base_url=base_url,
-        estimates=limner.estimates,
-    )
-    if told.status in (State.FAILED, State.CANCELLED):
-        code = (told.error_details or {}).get("code", told.status.value)
-        message = told.error_message or "Somebody cancelled it."
-        raise JobFailed(told.job_id, told.status.value, code, message)
-    if told.result is None:
-        response.status_code = 202
-        response.headers["Retry-After"] = "1"
-        return accepted
-    return GeneratedImagesResponse(
-        **{name: getattr(told.result, name) for name in RESULT},
-        job_id=told.job_id,
-        is_draft=told.is_draft,
-        warnings=told.warnings,
-    )
+    return await when_done(accepted, response, limner, tenant, base_url, wait_seconds)
 
 
 @router.post("/batch-generate", status_code=202)

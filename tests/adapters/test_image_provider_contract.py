@@ -15,7 +15,7 @@ from PIL import Image
 from adapters.errors import OutcomeUnknown, ProviderBusy, ProviderError, ProviderRefused
 from adapters.local.clock import SystemClock
 from adapters.local.processes import InlineProcesses
-from adapters.ports import MADE_OF_SOURCE, ImageProvider, PaintRequest
+from adapters.ports import MADE_OF_SOURCE, Accepted, ImageProvider, Painting, PaintRequest
 from adapters.providers.gemini.provider import GeminiProvider
 from adapters.providers.gemini.settings import GeminiSettings
 from adapters.providers.openai.provider import OpenAIProvider
@@ -24,6 +24,7 @@ from adapters.providers.registry import PROVIDERS
 from adapters.providers.sketch.provider import SketchProvider, SketchSettings
 from adapters.providers.stability.provider import StabilityProvider
 from adapters.providers.stability.settings import StabilitySettings
+from schemas.operations import Operands, Operation
 from schemas.requests import AspectRatio, Quality, Strategy
 from tests.fakes import painters
 from tests.fakes.painters import GeminiDouble, OpenAIDouble, Trouble
@@ -237,6 +238,42 @@ async def test_it_makes_finals_by_each_of_its_strategies(subject: Subject) -> No
         assert painting.pictures[0].data
         assert painting.model == subject.provider.resolve_model("standard", strategy)
         assert painting.cost == subject.provider.price("standard", strategy)
+
+
+async def test_it_does_each_of_its_operations_at_the_price_and_by_the_model_that_it_named(
+    subject: Subject,
+) -> None:
+    operands = Operands(width=512, height=512)
+    for operation in subject.provider.operations:
+        asked = request(
+            job_id=uuid4(), quality="standard", operation=operation, source=SOURCE, mask=SOURCE,
+            operands=operands,
+        )  # fmt: skip
+        painting = await subject.provider.generate(asked)
+        if isinstance(painting, Accepted):
+            painting = await subject.provider.poll(painting.provider_ref, asked)
+        assert isinstance(painting, Painting)
+        assert painting.pictures[0].data
+        assert painting.model == subject.provider.resolve_model("standard", operation)
+        assert painting.cost == subject.provider.price("standard", operation)
+        quoted = subject.provider.quote("standard", operation)
+        assert quoted is not None
+        assert quoted.usd == painting.cost
+        assert painting.cost
+
+
+async def test_an_operation_that_it_does_not_do_or_without_a_picture_is_refused_unpaid(
+    painter: Subject,
+) -> None:
+    for operation in Operation:
+        source = None if operation in painter.provider.operations else SOURCE
+        with pytest.raises(ProviderRefused) as refused:
+            await painter.provider.generate(
+                request(quality="standard", operation=operation, source=source, mask=SOURCE)
+            )
+        assert refused.value.code == "invalid_request"
+    if painter.paid is not None:
+        assert painter.paid() == 0
 
 
 async def test_without_the_drafts_picture_nothing_is_made_of_it_and_nothing_charged(

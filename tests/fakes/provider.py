@@ -14,6 +14,7 @@ from adapters.ports import (
     PaintRequest,
     Parameters,
 )
+from schemas.operations import Operation, Way
 from schemas.prices import Price, PriceBook, PriceEntry
 from schemas.requests import AspectRatio, Strategy
 
@@ -31,6 +32,7 @@ class ScriptedProvider:
 
     styles = frozenset({"plain"})
     strategies = (Strategy.REGENERATE,)
+    operations = tuple(Operation)
     aspect_ratios = tuple(AspectRatio)
     price_book = PriceBook("paid-1", (PriceEntry(Price(COST)),))
 
@@ -47,16 +49,16 @@ class ScriptedProvider:
         self.poll_script: list[Answer] = []
         self.polls: Counter[str] = Counter()
 
-    def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
+    def resolve_model(self, quality: str, way: Way = Strategy.REGENERATE) -> str:
         return "paid-1"
 
-    def parameters(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Parameters:
+    def parameters(self, quality: str, way: Way = Strategy.REGENERATE) -> Parameters:
         return Parameters()
 
-    def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
+    def quote(self, quality: str, way: Way = Strategy.REGENERATE) -> Price | None:
         return Price(self.asks) if self.asks is not None else None
 
-    def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
+    def price(self, quality: str, way: Way = Strategy.REGENERATE) -> Decimal | None:
         return self.asks
 
     async def generate(self, request: PaintRequest) -> Painting | Accepted:

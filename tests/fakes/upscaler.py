@@ -17,6 +17,7 @@ from adapters.providers.stability import creative
 from adapters.providers.stability.provider import StabilityProvider
 from adapters.providers.stability.settings import StabilitySettings
 from adapters.world import Sections
+from schemas.operations import Way
 from schemas.prices import UPSCALE_CREATIVE, Price
 from schemas.requests import Strategy
 from tests.fakes.stability import painted
@@ -32,10 +33,10 @@ class Upscaler(StabilityProvider):
     name = "sketch"
     strategies = (Strategy.REGENERATE,)  # type: ignore[assignment]  # fewer than the adapter has
 
-    def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
+    def resolve_model(self, quality: str, way: Way = Strategy.REGENERATE) -> str:
         return UPSCALE_CREATIVE
 
-    def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
+    def quote(self, quality: str, way: Way = Strategy.REGENERATE) -> Price | None:
         return PRICE
 
     async def generate(self, request: PaintRequest) -> Accepted:  # type: ignore[override]  # never at once

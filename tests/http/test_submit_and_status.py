@@ -102,6 +102,7 @@ async def test_the_documents_request_gets_the_documents_replies(painting: Here) 
         "warnings": created["warnings"],
         "draft_job_id": None,
         "strategy": None,
+        "operation": None,
     }
     assert UUID(created["job_id"]).version == 7
     assert reply.headers["location"] == f"{JOBS}/{created['job_id']}"

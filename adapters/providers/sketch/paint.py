@@ -32,10 +32,8 @@ def paint(sketch: Sketch) -> Image.Image:
     source = guided.fitted(sketch.source, sketch) if sketch.source is not None else None
     if source is not None and sketch.strategy == "upscale":
         return source
-    key = f"{' '.join(sketch.prompt.lower().split())}\x1f{sketch.seed}"
-    brief = read(sketch.prompt, sketch.negative_prompt, key)
     frame = Frame(sketch.width, sketch.height, *_FINENESS[sketch.detail])
-    display = style.apply(_scene(brief, frame, key), frame, sketch.style)
+    display = style.apply(scene(sketch, frame), frame, sketch.style)
     if source is not None and sketch.strategy == "image_to_image":
         display = guided.guide(display, source, frame)
     return Image.fromarray(finish.to_bytes(display))
@@ -43,9 +41,19 @@ def paint(sketch: Sketch) -> Image.Image:
 
 def paint_png(sketch: Sketch) -> bytes:
     """The picture as PNG."""
+    return png(paint(sketch))
+
+
+def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    paint(sketch).save(buffer, "PNG", compress_level=1)
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def scene(sketch: Sketch, frame: Frame) -> Array:
+    """What the words and the seed of *sketch* say, as display values."""
+    key = f"{' '.join(sketch.prompt.lower().split())}\x1f{sketch.seed}"
+    return _scene(read(sketch.prompt, sketch.negative_prompt, key), frame, key)
 
 
 def _scene(brief: Brief, frame: Frame, key: str) -> Array:

@@ -39,6 +39,12 @@ class Sketch:
     # How a final is made of *source*, its draft's picture; strings, since a worker loads no more.
     strategy: Literal["regenerate", "image_to_image", "upscale"] = "regenerate"
     source: bytes | None = field(default=None, repr=False)
+    # What else is done to *source*, by the name of `schemas.operations.Operation`.
+    operation: str | None = None
+    mask: bytes | None = field(default=None, repr=False)
+    strength: float | None = None
+    # Pixels beyond the edges: left, right, up, down.
+    added: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 def paint_png(sketch: Sketch) -> bytes:
@@ -46,6 +52,8 @@ def paint_png(sketch: Sketch) -> bytes:
 
     Raises `BadPicture` where the source is not a picture that we take.
     """
-    from adapters.providers.sketch import paint
+    from adapters.providers.sketch import operations, paint
 
+    if sketch.operation is not None:
+        return paint.png(operations.done(sketch))
     return paint.paint_png(sketch)

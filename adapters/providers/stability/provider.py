@@ -39,6 +39,7 @@ from adapters.providers.stability.wire import (
     asking,
     credits_of,
 )
+from schemas.operations import Operation, Way
 from schemas.prices import PRICE_BOOKS, UPSCALE_CREATIVE, Price
 from schemas.requests import AspectRatio, Quality, Strategy
 
@@ -57,6 +58,7 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
     repeatable = False
     styles = STYLES
     strategies = (Strategy.IMAGE_TO_IMAGE, Strategy.REGENERATE)
+    operations: tuple[Operation, ...] = ()
     aspect_ratios = RATIOS
 
     def __init__(
@@ -83,19 +85,19 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
-    def resolve_model(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> str:
-        return self._resolved(quality, strategy).model.name
+    def resolve_model(self, quality: str, way: Way = Strategy.REGENERATE) -> str:
+        return self._resolved(quality, way).model.name
 
-    def parameters(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Parameters:
-        resolved = self._resolved(quality, strategy)
+    def parameters(self, quality: str, way: Way = Strategy.REGENERATE) -> Parameters:
+        resolved = self._resolved(quality, way)
         return Parameters(resolved.steps, resolved.cfg_scale, resolved.warnings)
 
-    def quote(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Price | None:
-        resolved = self._resolved(quality, strategy)
+    def quote(self, quality: str, way: Way = Strategy.REGENERATE) -> Price | None:
+        resolved = self._resolved(quality, way)
         return self.price_book.price(resolved.model.name, Quality(quality), steps=resolved.steps)
 
-    def price(self, quality: str, strategy: Strategy = Strategy.REGENERATE) -> Decimal | None:
-        quoted = self.quote(quality, strategy)
+    def price(self, quality: str, way: Way = Strategy.REGENERATE) -> Decimal | None:
+        quoted = self.quote(quality, way)
         return quoted.usd if quoted is not None else None
 
     async def balance(self) -> Decimal:
@@ -106,6 +108,8 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
         return credits_of(reply)
 
     async def generate(self, request: PaintRequest) -> Painting:
+        if request.operation is not None:
+            raise ProviderRefused("invalid_request", f"{NAME} does no {request.operation.value}")
         resolved = self._resolved(request.quality, request.strategy)
         wanted = AspectRatio(request.aspect_ratio)
         ratio = shapes.nearest(wanted)
@@ -164,8 +168,9 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
             cost=price.usd if price is not None else None,
         )
 
-    def _resolved(self, quality: str, strategy: Strategy) -> Resolved:
-        return resolve(Quality(quality), strategy, self._settings.profile, self._settings.models)
+    def _resolved(self, quality: str, way: Way) -> Resolved:
+        assert isinstance(way, Strategy)
+        return resolve(Quality(quality), way, self._settings.profile, self._settings.models)
 
     async def _source(
         self, request: PaintRequest, resolved: Resolved, ratio: AspectRatio

@@ -1,0 +1,166 @@
+"""What sketch does to pictures that exist: by rules alone, since it recognises nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from adapters.errors import BadPicture
+from adapters.pictures import codec
+from adapters.providers.sketch import finish, guided, style
+from adapters.providers.sketch.frame import Frame
+from adapters.providers.sketch.noise import Array
+from adapters.providers.sketch.request import Sketch
+
+# A scene is painted at most so large, and then scaled.
+_MOST_PAINTED = 1536 * 864
+# How softly what is new ends, in shares of the picture's smaller side.
+_FEATHER = 0.01
+# What is as near to the border's colour (of 0..1) is background; what is farther than the second
+# is not.
+_BACKGROUND, _SUBJECT = 0.06, 0.16
+
+
+def done(sketch: Sketch) -> Image.Image:
+    """The picture of an operation, at the size that was asked for. Raises `BadPicture`."""
+    assert sketch.source is not None
+    source = codec.plain(codec.decode(sketch.source))
+    size = (sketch.width, sketch.height)
+    match sketch.operation:
+        case "upscale-fast" | "upscale-conservative" | "upscale-creative":
+            return source.resize(size, Image.Resampling.LANCZOS)
+        case "remove-background":
+            return _without_background(source.convert("RGB"))
+        case "outpaint":
+            return _outpainted(source.convert("RGB"), sketch)
+        case "erase":
+            picture = source.convert("RGB")
+            return _filled(picture, _mask(sketch, picture.size))
+        case "inpaint":
+            picture = source.convert("RGB")
+            return _composed(_scene(sketch), picture, _mask(sketch, picture.size))
+        case "search-and-replace":
+            picture = source.convert("RGB")
+            return _composed(_scene(sketch), picture, _oval(picture.size))
+        case "search-and-recolor":
+            picture = source.convert("RGB")
+            return _composed(_in_tone_of(_scene(sketch), picture), picture, _oval(picture.size))
+        case "control-style":
+            return _in_tone_of(source.convert("RGB"), _scene(sketch))
+        case "control-sketch" | "control-structure":
+            return _scene(sketch, source.convert("RGB"))
+        case "variation":
+            share = 1.0 if sketch.strength is None else sketch.strength
+            return Image.blend(source.convert("RGB"), _scene(sketch), share)
+    raise AssertionError(f"sketch does no {sketch.operation}")
+
+
+def _scene(sketch: Sketch, kept: Image.Image | None = None) -> Image.Image:
+    """A scene by the words and the seed, at the picture's size, led by *kept* where it is given."""
+    from adapters.providers.sketch.paint import scene
+
+    shrink = min(1.0, (_MOST_PAINTED / (sketch.width * sketch.height)) ** 0.5)
+    width, height = (max(16, round(side * shrink)) for side in (sketch.width, sketch.height))
+    frame = Frame(width, height)
+    display = style.apply(scene(replace(sketch, width=width, height=height), frame), frame,
+                          sketch.style)  # fmt: skip
+    if kept is not None:
+        led = kept.resize((width, height), Image.Resampling.LANCZOS)
+        display = guided.guide(display, led, frame)
+    painted = Image.fromarray(finish.to_bytes(display))
+    return painted.resize((sketch.width, sketch.height), Image.Resampling.LANCZOS)
+
+
+def _mask(sketch: Sketch, size: tuple[int, int]) -> Image.Image:
+    if sketch.mask is None:
+        raise BadPicture("no_mask", "there is no mask")
+    mask = codec.plain(codec.decode(sketch.mask)).convert("L")
+    if mask.size != size:
+        raise BadPicture("mask_size", f"the mask is {mask.size}, the picture {size}")
+    return mask
+
+
+def _oval(size: tuple[int, int]) -> Image.Image:
+    """The middle: where most pictures have what they are of."""
+    mask = Image.new("L", size, 0)
+    width, height = size
+    box = (width * 0.25, height * 0.25, width * 0.75, height * 0.75)
+    ImageDraw.Draw(mask).ellipse(box, fill=255)
+    return mask
+
+
+def _composed(new: Image.Image, old: Image.Image, mask: Image.Image) -> Image.Image:
+    """*new* where the mask is white; what is black keeps its very pixels."""
+    soft = mask.filter(ImageFilter.GaussianBlur(max(1.0, min(mask.size) * _FEATHER)))
+    inside = Image.fromarray(np.minimum(np.asarray(soft), np.asarray(mask)))
+    return Image.composite(new, old, inside)
+
+
+def _filled(picture: Image.Image, mask: Image.Image) -> Image.Image:
+    """What is masked is filled with the colours around it, from coarse to fine."""
+    keep = 1 - np.asarray(mask, np.float32)[..., None] / 255
+    pixels = np.asarray(picture, np.float32)
+    return Image.fromarray(np.round(_pulled(pixels * keep, keep)).astype(np.uint8))
+
+
+def _pulled(weighted: Array, weight: Array) -> Array:
+    """Colours of which *weight* is known; elsewhere those of a picture of half the size."""
+    height, width = weight.shape[:2]
+    known = np.maximum(weight, 1e-6)
+    if min(height, width) <= 1 or float(weight.min()) >= 1:
+        mean = weighted.sum(axis=(0, 1)) / max(float(weight.sum()), 1e-6)
+        return np.where(weight > 0, weighted / known, mean).astype(np.float32)
+    padding = ((0, height % 2), (0, width % 2), (0, 0))
+    halves = []
+    for plane in (weighted, weight):
+        even = np.pad(plane, padding)
+        halves.append(even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2])
+    # No pixel counts for more than one, or far colours would outweigh near ones.
+    share = np.minimum(1, halves[1]) / np.maximum(halves[1], 1e-6)
+    coarse = _pulled(halves[0] * share, np.minimum(1, halves[1]))
+    below = np.stack(
+        [
+            np.asarray(
+                Image.fromarray(coarse[..., channel]).resize(
+                    (coarse.shape[1] * 2, coarse.shape[0] * 2), Image.Resampling.BILINEAR
+                )
+            )[:height, :width]
+            for channel in range(coarse.shape[2])
+        ],
+        axis=-1,
+    )
+    filled: Array = weighted + (1 - weight) * below
+    return filled
+
+
+def _outpainted(picture: Image.Image, sketch: Sketch) -> Image.Image:
+    """The picture where it was; beyond its edges it is mirrored, the farther the softer."""
+    left, right, up, down = sketch.added
+    pixels = np.pad(np.asarray(picture), ((up, down), (left, right), (0, 0)), mode="symmetric")
+    mirrored = Image.fromarray(pixels)
+    soft = mirrored.filter(ImageFilter.GaussianBlur(max(2.0, min(mirrored.size) * 0.02)))
+    soft.paste(picture, (left, up))
+    return soft
+
+
+def _in_tone_of(picture: Image.Image, model: Image.Image) -> Image.Image:
+    """*picture* with the means and spreads of the colours of *model*."""
+    own, other = (np.asarray(one, np.float32) for one in (picture, model))
+    spread = other.std(axis=(0, 1)) / np.maximum(own.std(axis=(0, 1)), 1)
+    toned = (own - own.mean(axis=(0, 1))) * spread + other.mean(axis=(0, 1))
+    return Image.fromarray(np.clip(np.round(toned), 0, 255).astype(np.uint8))
+
+
+def _without_background(picture: Image.Image) -> Image.Image:
+    """What has the colour of the nearest border goes."""
+    pixels = np.asarray(picture, np.float32) / 255
+    top, bottom = np.median(pixels[0], axis=0), np.median(pixels[-1], axis=0)
+    away = np.minimum(
+        np.abs(pixels - top).max(axis=2), np.abs(pixels - bottom).max(axis=2)
+    )  # fmt: skip
+    alpha = np.clip((away - _BACKGROUND) / (_SUBJECT - _BACKGROUND), 0, 1) * 255
+    cut = picture.convert("RGBA")
+    cut.putalpha(Image.fromarray(np.round(alpha).astype(np.uint8)))
+    return cut
