@@ -9,7 +9,7 @@ class NoPictureGiven(PipelineError):
     def __init__(self) -> None:
         super().__init__(
             "The request names no picture. Nothing was stored. Name one of this service by"
-            " image_id, job_id or its address (image_url).",
+            " image_id, job_id or its address (image_url), or send a form with the file image.",
             field="image_id",
         )
 
@@ -30,7 +30,8 @@ class SourceNotUsable(PipelineError):
     def __init__(self, field: str, named: object, reason: str) -> None:
         super().__init__(
             f"{field} {named}: {reason}. Nothing was stored and nothing charged. Name a picture"
-            " that exists by image_id, or a completed job by job_id.",
+            " that exists by image_id, a completed job by job_id, or send a form with the file"
+            " image.",
             field=field,
         )
 
@@ -52,7 +53,7 @@ class MaskNotUsable(PipelineError):
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"{reason}. Nothing was stored and nothing charged. Give a mask as large as the"
-            " picture, white where it is to change, by mask_image_id.",
+            " picture, white where it is to change, by mask_image_id or as the file mask.",
             field="mask_image_id",
         )
 

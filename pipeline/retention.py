@@ -22,7 +22,7 @@ from pipeline.delete import delete_image
 from pipeline.errors import ImageInUse, NoSuchImage
 from pipeline.journal import Journal, JournalClosed
 from pipeline.move import job_key
-from pipeline.staging import load_manifest
+from pipeline.staging import load_manifest, sent_keys
 from schemas.retention import Kind, Removed, RetentionSettings
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import (
@@ -157,6 +157,8 @@ class _Pass:
                 manifest = await load_manifest(job.staged, self.blobs)
                 for picture in manifest.pictures:
                     await self.blobs.delete(picture.key)
+                for key in sent_keys(job):
+                    await self.blobs.delete(key)
                 # The manifest last: as long as it lies there, the next pass finds the rest.
                 await self.blobs.delete(job.staged)
             except NoSuchObject:

@@ -20,6 +20,7 @@ from pipeline.telemetry.settings import TelemetrySettings
 from schemas.retention import RetentionSettings
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_UPLOAD_BYTES = 24 * 1024 * 1024
 LEAST_KEY_CHARACTERS = 32
 LOCAL_CONNECT = "adapters.local.connect.connect"
 
@@ -104,6 +105,8 @@ class Settings(ProviderSections, BaseSettings):
     on_unknown: UnknownPolicy = UnknownPolicy()
     max_batch_images: int = Field(default=20, ge=1, le=100)
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1024)
+    # Of a form with pictures.
+    max_upload_bytes: int = Field(default=MAX_UPLOAD_BYTES, ge=1024)
     times: TimeSettings = TimeSettings()
     local: LocalSettings = Field(default_factory=LocalSettings)
     # Where requests to addresses that callers name may go.

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from adapters.errors import KeyTaken, NoSuchObject
 from adapters.ports import BlobStore, Painting
 from schemas.provenance import SourceType
+from schemas.tables import JobRow
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,11 @@ class Staged:
 
 def manifest_key(job_id: UUID, attempt: int) -> str:
     return f"jobs/{job_id}/{attempt}/manifest.json"
+
+
+def sent_keys(job: JobRow) -> list[str]:
+    """Where the pictures lie that were sent with the job's request."""
+    return [job.request[name] for name in ("source_key", "mask_key") if name in job.request]
 
 
 async def stage(

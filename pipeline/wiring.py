@@ -57,6 +57,9 @@ from pipeline.worker import TimeBudgets, Worker
 log = structlog.get_logger(__name__)
 
 
+UPLOADS_AT_ONCE = 4
+
+
 @dataclass(slots=True)
 class Limner:
     """The running service, as routes and commands use it."""
@@ -82,6 +85,8 @@ class Limner:
     # Set when the process must end although nobody asked it to (it lost its database's lock).
     must_stop: asyncio.Event = field(default_factory=asyncio.Event)
     ready: bool = False
+    # Whoever reads a picture that was sent: each holds its bytes in memory.
+    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
 
     @property
     def journal(self) -> Journal:

@@ -92,7 +92,12 @@ def create_app(limner: Limner) -> FastAPI:
     app = create_api(limner.parts, measured(limner.telemetry))
     app.state.limner = limner
     # FastAPI has a limit of its own, but answers it in plain text where Content-Length tells.
-    app.add_middleware(BodyLimit, max_bytes=limner.settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=limner.settings.max_body_bytes,
+        max_upload_bytes=limner.settings.max_upload_bytes,
+        uploads=operations.UPLOADS,
+    )
     key = limner.settings.api_key
     if key is None and limner.world.alone:
         # Without it a page of another site could reach the local service under a name of its own.

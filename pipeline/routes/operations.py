@@ -1,35 +1,43 @@
 """Have something done to a picture that exists."""
 
-from typing import Any, TypeVar
+from contextlib import nullcontext
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 
 from pipeline import addresses
-from pipeline.operate import Operating, Sent, asked_operation, operate
+from pipeline.operate import Operating, asked_operation, operate
 from pipeline.quote import quoted
 from pipeline.routes.dependencies import BaseUrl, Running, Tenant
+from pipeline.routes.forms import FILES, MULTIPART, Form, read
 from pipeline.routes.waiting import JOB_INSTEAD, WAIT_SECONDS, Key, WaitSeconds, when_done
 from pipeline.sources import Sources
 from pipeline.wiring import Limner
 from schemas.operations import EditRequest, PictureRequest, UpscaleRequest, VariationRequest
 from schemas.replies import CreateImageJobResponse, GeneratedImagesResponse, QuoteResponse
 
-R = TypeVar("R", bound=PictureRequest)
 Reply = GeneratedImagesResponse | CreateImageJobResponse
 
-router = APIRouter(prefix="/api/v1/images", tags=["images"])
+PREFIX = "/api/v1/images"
+# Who takes forms with pictures.
+UPLOADS = frozenset(
+    f"{PREFIX}/{quote}{name}"
+    for quote in ("", "quote/")
+    for name in ("variations", "upscale", "edit")
+)
+router = APIRouter(prefix=PREFIX, tags=["images"])
 
 
 def _described(form: type[PictureRequest]) -> dict[str, Any]:
     """What the document says of a body that the route reads by itself."""
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _inlined(form)}},
-        }
+    in_json = _inlined(form)
+    file = {"type": "string", "format": "binary"}
+    in_form = in_json | {
+        "title": f"{form.__name__}Form",
+        "properties": in_json["properties"] | dict.fromkeys(FILES, file),
     }
+    content = {"application/json": {"schema": in_json}, MULTIPART: {"schema": in_form}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _inlined(form: type[PictureRequest]) -> dict[str, Any]:
@@ -62,8 +70,8 @@ async def variations(
 ) -> Reply:
     """Paint a picture like another one. Answers as `generate` does: 200 with the pictures, or 202
     with the job where it takes longer than `wait_seconds`."""
-    form = await _read(request, VariationRequest)
-    return await _done(form, response, limner, tenant, base_url, idempotency_key, wait_seconds)
+    asked = await read(request, VariationRequest)
+    return await _done(asked, response, limner, tenant, base_url, idempotency_key, wait_seconds)
 
 
 @router.post("/upscale", responses=JOB_INSTEAD, openapi_extra=_described(UpscaleRequest))
@@ -78,8 +86,8 @@ async def upscale(
 ) -> Reply:
     """Make a picture 2 or 4 times as wide and as high. An upscaled draft takes the draft's place in
     its post, unless another one is named. Answers as `generate` does."""
-    form = await _read(request, UpscaleRequest)
-    return await _done(form, response, limner, tenant, base_url, idempotency_key, wait_seconds)
+    asked = await read(request, UpscaleRequest)
+    return await _done(asked, response, limner, tenant, base_url, idempotency_key, wait_seconds)
 
 
 @router.post("/edit", responses=JOB_INSTEAD, openapi_extra=_described(EditRequest))
@@ -93,8 +101,8 @@ async def edit(
     wait_seconds: WaitSeconds = WAIT_SECONDS,
 ) -> Reply:
     """Change a part of a picture; `operation` says how. Answers as `generate` does."""
-    form = await _read(request, EditRequest)
-    return await _done(form, response, limner, tenant, base_url, idempotency_key, wait_seconds)
+    asked = await read(request, EditRequest)
+    return await _done(asked, response, limner, tenant, base_url, idempotency_key, wait_seconds)
 
 
 @router.post("/quote/variations", openapi_extra=_described(VariationRequest))
@@ -128,8 +136,9 @@ async def _quoted(
     tenant: str,
     base_url: addresses.BaseUrl,
 ) -> QuoteResponse:
-    asked, sent = await _read(request, form)
-    job = await asked_operation(asked, sent, _operating(limner, tenant, base_url))
+    asked, files = await read(request, form)
+    async with files, limner.uploads if files.has_files else nullcontext():
+        job = await asked_operation(asked, await files.sent(), _operating(limner, tenant, base_url))
     return await quoted(
         [job],
         tenant=tenant,
@@ -150,17 +159,8 @@ def _operating(limner: Limner, tenant: str, base_url: addresses.BaseUrl) -> Oper
     )
 
 
-async def _read(request: Request, form: type[R]) -> tuple[R, Sent]:
-    """The request's body in its *form*."""
-    try:
-        return form.model_validate_json(await request.body(), strict=True), Sent()
-    except ValidationError as exc:
-        errors = [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
-        raise RequestValidationError(errors) from exc
-
-
 async def _done(
-    form: tuple[PictureRequest, Sent],
+    form: tuple[PictureRequest, Form],
     response: Response,
     limner: Limner,
     tenant: str,
@@ -168,13 +168,14 @@ async def _done(
     idempotency_key: str | None,
     wait_seconds: float,
 ) -> Reply:
-    asked, sent = form
-    accepted = await operate(
-        asked,
-        sent,
-        idempotency_key=idempotency_key,
-        operating=_operating(limner, tenant, base_url),
-    )
+    asked, files = form
+    async with files, limner.uploads if files.has_files else nullcontext():
+        accepted = await operate(
+            asked,
+            await files.sent(),
+            idempotency_key=idempotency_key,
+            operating=_operating(limner, tenant, base_url),
+        )
     response.headers["Location"] = f"/api/v1/images/jobs/{accepted.reply.job_id}"
     if accepted.replayed:
         response.headers["Idempotency-Replayed"] = "true"

@@ -1,0 +1,123 @@
+"""Read a body that is JSON, or a form: the same fields as text, and pictures as files."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from pipeline.errors import PipelineError
+from pipeline.operate import Sent
+from schemas.operations import PictureRequest
+
+R = TypeVar("R", bound=PictureRequest)
+
+JSON, MULTIPART = "application/json", "multipart/form-data"
+FILES = ("image", "mask")
+MOST_FIELDS = 50
+MOST_FIELD_BYTES = 64 * 1024
+
+
+class BadForm(PipelineError):
+    status, code, title = 400, "invalid_form", "The form cannot be read"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}. Nothing was stored and nothing charged. Send multipart/form-data: the"
+            " fields of the JSON body as text, each once, and pictures as the files image and mask."
+        )
+
+
+class ForeignForm(PipelineError):
+    status, code, title = 403, "foreign_form", "A page of another site sent this form"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"The browser names {origin[:200]!r} as the page that sent it. Nothing was stored and"
+            " nothing charged. Send forms from a page of this service, or from a program."
+        )
+
+
+@dataclass(slots=True)
+class Form:
+    """The files of a form, which lie on disk until they are read. Close it."""
+
+    _data: FormData = field(default_factory=FormData)
+
+    async def sent(self) -> Sent:
+        return Sent(**{name: await self._file(name) for name in FILES})
+
+    async def _file(self, name: str) -> bytes | None:
+        found = self._data.get(name)
+        return await found.read() if isinstance(found, UploadFile) else None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._data.close()
+
+    @property
+    def has_files(self) -> bool:
+        return any(name in self._data for name in FILES)
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read(request: Request, form: type[R]) -> tuple[R, Form]:
+    """The request in its *form*, with its files."""
+    try:
+        if _media_type(request) != MULTIPART:
+            _check_json(request)
+            return form.model_validate_json(await request.body(), strict=True), Form()
+        _check_origin(request)
+        try:
+            data = await request.form(
+                max_files=len(FILES), max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES
+            )
+        except HTTPException as exc:
+            raise BadForm(str(exc.detail).rstrip(".")) from exc
+        found = Form(data)
+        try:
+            return form.model_validate_strings(_texts(data)), found
+        except BaseException:
+            await data.close()
+            raise
+    except ValidationError as exc:
+        errors: list[Any] = [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
+        raise RequestValidationError(errors) from exc
+
+
+def _check_json(request: Request) -> None:
+    """What is not called JSON is not read as such: any page could send it."""
+    if _media_type(request) != JSON:
+        raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "no JSON"}])
+
+
+def _check_origin(request: Request) -> None:
+    """Browsers let any page send a form here, and say which one; of JSON they would ask first."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise ForeignForm(origin)
+
+
+def _texts(data: FormData) -> dict[str, str]:
+    """The fields that are no files; empty ones, as browsers send them, were not filled in."""
+    texts: dict[str, str] = {}
+    for name, value in data.multi_items():
+        if name in texts or (isinstance(value, UploadFile) and len(data.getlist(name)) > 1):
+            raise BadForm(f"{name[:100]!r} is there twice")
+        if isinstance(value, UploadFile):
+            if name not in FILES:
+                raise BadForm(f"{name[:100]!r} is a file")
+        elif name in FILES:
+            raise BadForm(f"{name} is no file (it needs a filename)")
+        else:
+            texts[name] = value
+    return {name: value for name, value in texts.items() if value}

@@ -1,0 +1,146 @@
+"""What becomes of an operation's job when something dies, is lost, or takes its time."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from adapters.errors import OutcomeUnknown
+from adapters.guard.fetch import NoFetcher
+from adapters.ports import Painting, PaintRequest
+from pipeline.addresses import BaseUrl
+from pipeline.operate import Operating, Sent, operate
+from pipeline.retention import Retention
+from pipeline.retry import retry
+from pipeline.sources import Sources
+from pipeline.staging import sent_keys
+from schemas.operations import EditRequest, Operation, UpscaleRequest
+from schemas.retention import RetentionSettings
+from schemas.tables import CallState
+from states.table import State
+from tests.fakes.clock import FakeClock
+from tests.fakes.provider import accepts, paints, raises
+from tests.world import TENANT, World, world_on
+
+PICTURE, MASK = b"a picture", b"a mask"
+ERASE = EditRequest(operation="erase")
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    async with world_on(database_url) as opened:
+        yield opened
+
+
+async def asked(world: World, request: Any, sent: Sent = Sent()) -> UUID:
+    sources = Sources(
+        TENANT, world.journal, world.pictures, NoFetcher(), BaseUrl("http://127.0.0.1")
+    )
+    operating = Operating(
+        sources,
+        world.blobs,
+        world.worker.ids,
+        world.worker.providers,
+        world.estimates.total_seconds,
+    )
+    accepted = await operate(request, sent, idempotency_key=None, operating=operating)
+    return accepted.reply.job_id
+
+
+async def drafted(world: World) -> UUID:
+    job_id = await world.submit(quality="draft")
+    await world.deliver(job_id)
+    return job_id
+
+
+async def advance(world: World, wait: timedelta) -> None:
+    assert isinstance(world.clock, FakeClock)
+    await world.clock.advance(wait.total_seconds())
+
+
+async def test_the_provider_is_given_the_picture_the_mask_and_what_to_do(world: World) -> None:
+    given: list[PaintRequest] = []
+
+    async def notes(request: PaintRequest) -> Painting:
+        given.append(request)
+        return await paints(request)
+
+    source = await drafted(world)
+    world.provider.script = [notes, notes]
+    await world.deliver(await asked(world, UpscaleRequest(job_id=source, scale=4)))
+    await world.deliver(await asked(world, ERASE, Sent(PICTURE, MASK)))
+    upscale, erase = given
+    assert upscale.operation is Operation.UPSCALE_FAST
+    operands = upscale.operands
+    assert (operands.width, operands.height, operands.scale) == (5120, 2560, 4)
+    assert upscale.mask is None
+    assert upscale.source is not None
+    assert upscale.source.startswith(str(source).encode())
+    assert (erase.operation, erase.source, erase.mask) == (Operation.ERASE, PICTURE, MASK)
+
+
+async def test_what_was_sent_is_there_for_another_attempt(world: World) -> None:
+    job_id = await asked(world, ERASE, Sent(PICTURE, MASK))
+    world.provider.script = [raises(OutcomeUnknown("lost"))]
+    await world.deliver(job_id)
+    failed = await world.job(job_id)
+    assert failed.state is State.FAILED
+    assert failed.error is not None
+    assert failed.error["code"] == "outcome_unknown"
+    await retry(
+        job_id,
+        tenant=TENANT,
+        journal=world.journal,
+        ids=world.worker.ids,
+        blobs=world.blobs,
+        providers=world.worker.providers,
+    )
+    await world.deliver(job_id, attempt=2)
+    assert (await world.job(job_id)).state is State.COMPLETED
+    assert world.provider.calls.total() == 2
+
+
+async def test_without_its_mask_an_edit_is_not_begun(world: World) -> None:
+    job_id = await asked(world, ERASE, Sent(PICTURE, MASK))
+    _, mask = sent_keys(await world.job(job_id))
+    await world.blobs.delete(mask)
+    await world.deliver(job_id)
+    failed = await world.job(job_id)
+    assert failed.error is not None
+    assert failed.error["code"] == "source_gone"
+    assert world.provider.calls.total() == 0
+    assert await world.call(job_id) is None
+
+
+async def test_what_takes_minutes_is_accepted_and_polled_until_it_is_there(world: World) -> None:
+    job_id = await asked(
+        world, UpscaleRequest(job_id=await drafted(world), mode="creative", prompt="a mill")
+    )
+    world.provider.script = [accepts]
+    world.provider.poll_script = [accepts]
+    await world.deliver(job_id)
+    for state in (CallState.ACCEPTED, CallState.ANSWERED):
+        await advance(world, timedelta(seconds=10))
+        await world.deliver(job_id)
+        call = await world.call(job_id)
+        assert call is not None
+        assert call.state is state
+    assert (await world.job(job_id)).state is State.COMPLETED
+    assert world.provider.polls.total() == 2
+    assert world.provider.calls[job_id, 1] == 1
+
+
+async def test_what_was_sent_goes_with_the_raw_bytes_of_its_job(world: World) -> None:
+    job_id = await asked(world, ERASE, Sent(PICTURE, MASK))
+    await world.deliver(job_id)
+    keys = sent_keys(await world.job(job_id))
+    assert [await world.blobs.get(key) for key in keys] == [PICTURE, MASK]
+    keep = RetentionSettings()
+    retention = Retention(world.journal, world.blobs, world.clock, keep)
+    await retention.once()
+    assert await world.blobs.exists(keys[0])
+    await advance(world, timedelta(days=keep.staged_days + 1))
+    await retention.once()
+    assert [await world.blobs.exists(key) for key in keys] == [False, False]
