@@ -55,6 +55,10 @@ class PriceBook:
                 return entry.of_steps(steps)
         return None
 
+    def price_of(self, model: str) -> Price | None:
+        """What *model* costs where this book names it; prices of a quality say nothing of it."""
+        return next((entry.price for entry in self.entries if entry.model == model), None)
+
     def corrected(self, credits: Mapping[str, Decimal]) -> "PriceBook":
         """This book with other prices (credits by model), under a version that tells so."""
         if not credits:
@@ -113,6 +117,16 @@ def _credits(model: str, credits: str, steps_included: int | None = None) -> Pri
     return PriceEntry(price, model, steps_included=steps_included)
 
 
+_FIVE = (
+    "inpaint",
+    "erase",
+    "search-and-replace",
+    "search-and-recolor",
+    "remove-background",
+    "control-sketch",
+    "control-structure",
+    "control-style",
+)
 # Stability AI's public prices as they were read in November 2026; nobody asked the live service.
 STABILITY_2026_11 = PriceBook(
     "stability-2026-11",
@@ -124,6 +138,10 @@ STABILITY_2026_11 = PriceBook(
         _credits("sd3.5-medium", "3.5"),
         _credits("sd3.5-flash", "2.5"),
         _credits(UPSCALE_CREATIVE, "60"),
+        _credits("upscale-conservative", "40"),
+        _credits("upscale-fast", "2"),
+        _credits("outpaint", "4"),
+        *(_credits(model, "5") for model in _FIVE),
         _credits(SDXL, "0.9", steps_included=30),
     ),
     USD_PER_CREDIT,

@@ -243,8 +243,9 @@ async def test_it_makes_finals_by_each_of_its_strategies(subject: Subject) -> No
 async def test_it_does_each_of_its_operations_at_the_price_and_by_the_model_that_it_named(
     subject: Subject,
 ) -> None:
-    operands = Operands(width=512, height=512)
     for operation in subject.provider.operations:
+        left = 32 if operation is Operation.OUTPAINT else 0
+        operands = Operands(width=512 + left, height=512, left=left, search="a boat")
         asked = request(
             job_id=uuid4(), quality="standard", operation=operation, source=SOURCE, mask=SOURCE,
             operands=operands,

@@ -22,6 +22,8 @@ from typing import Any, Self
 
 from PIL import Image
 
+from tests.fakes import stability_operations as operations
+
 KEY = "sk-of-the-double"
 CREDITS = Decimal(1000)
 PATIENCE_SECONDS = 30.0
@@ -244,7 +246,8 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         """The picture of a charged call, or what comes in its place."""
         seed = int(call.fields.get("seed", 0)) or 4242
-        picture = painted(size, BLUR if told is M.FILTERED else (seed % 256, 120, 40))
+        form = "JPEG" if call.fields.get("output_format") == "jpeg" else "PNG"
+        picture = painted(size, BLUR if told is M.FILTERED else (seed % 256, 120, 40), form)
         reason = "CONTENT_FILTERED" if told is M.FILTERED else "SUCCESS"
         match told:
             case M.BROKEN:
@@ -267,7 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             case M.GARBAGE | M.EMPTY:
                 picture = b"no picture at all" if told is M.GARBAGE else b""
-        kind, headers = "image/png", {"finish-reason": reason, "seed": str(seed)}
+        kind, headers = f"image/{form.lower()}", {"finish-reason": reason, "seed": str(seed)}
         data = picture
         if v1:
             artifact = {
@@ -300,6 +303,8 @@ class _Handler(BaseHTTPRequestHandler):
         """The call, the size of its picture, and whether it is one of v1; or raises `Wrong`."""
         if self.path == CREATIVE:
             return self._read_creative(self._form(body))
+        if operations.is_one(self.path):
+            return self._read_operation(self._form(body))
         if found := re.fullmatch(r"/v2beta/stable-image/generate/(core|ultra|sd3)", self.path):
             return self._read_v2(found[1], self._form(body))
         pattern = r"/v1/generation/stable-diffusion-xl-1024-v1-0/(text|image)-to-image"
@@ -344,6 +349,14 @@ class _Handler(BaseHTTPRequestHandler):
         _need(min(width, height) >= 64 and width * height <= 1_048_576, "size")
         call = Call(self.path, fields, CREATIVE_PRICE, self.client_address[1])
         return call, CREATIVE_SIZE, False
+
+    def _read_operation(self, fields: dict[str, Any]) -> tuple[Call, tuple[int, int], bool]:
+        fault = operations.fault_of(self.path, fields)
+        _need(fault is None, str(fault))
+        _need(0 <= int(fields.get("seed", 0)) <= 4_294_967_294, "seed")
+        _need(fields.get("style_preset", "anime") in STYLES, "style_preset")
+        price, size = operations.price_of(self.path), operations.size_of(self.path, fields)
+        return Call(self.path, fields, price, self.client_address[1]), size, False
 
     def _read_v1(self, kind: str, body: bytes) -> tuple[Call, tuple[int, int], bool]:
         if kind == "text":
@@ -447,8 +460,8 @@ def _size_of(picture: Any) -> tuple[int, int]:
 
 
 @cache
-def painted(size: tuple[int, int], colour: tuple[int, int, int]) -> bytes:
-    """A plain picture as PNG."""
+def painted(size: tuple[int, int], colour: tuple[int, int, int], form: str = "PNG") -> bytes:
+    """A plain picture."""
     buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, "PNG", compress_level=1)
+    Image.new("RGB", size, colour).save(buffer, form, compress_level=1)
     return buffer.getvalue()

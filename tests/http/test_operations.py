@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.settings import Settings
 from schemas.operations import Operation
+from tests.fakes.stability import KEY, Misbehaviour, StabilityDouble
 from tests.http.test_bad_input import assert_problem
 from tests.service import Here, served
 
@@ -323,3 +324,45 @@ async def test_the_list_of_providers_tells_what_each_does_and_at_which_price(
 async def test_only_post_is_answered_there(tmp_path: Path, path: str) -> None:
     async with served(Settings(home=tmp_path / "home")) as here:
         assert_problem(await here.http.get(f"{IMAGES}/{path}"), 405, "method_not_allowed")
+
+
+async def test_a_service_that_charges_is_paid_once_by_its_price_list(tmp_path: Path) -> None:
+    with StabilityDouble() as double:
+        stability = {"api_key": KEY, "base_url": double.url}
+        async with served(Settings(home=tmp_path / "home", stability=stability)) as here:
+            draft = await painted(here)
+            named = {"job_id": draft["job_id"], "provider": "stability_ai"}
+            up = await done(here, "upscale", **named)
+            assert (up["model"], up["cost"], size(up)) == ("upscale-fast", 0.02, (1024, 576))
+            job = await here.status(up["job_id"])
+            assert (job["cost_confirmed"], job["on_unknown"]) == ("0.02", "park")
+            # What it painted stays with it, whoever is asked where nobody is named.
+            again = await done(here, "variations", job_id=up["job_id"])
+            assert (again["provider"], again["model"]) == ("stability_ai", "sd3.5-medium")
+            double.script = [Misbehaviour.MODERATED]
+            erase = {"operation": "search-and-replace", "search_prompt": "x", "prompt": "y"}
+            refused = await here.http.post(f"{IMAGES}/edit", json=named | erase)
+            problem = assert_problem(refused, 422, "job_failed")
+            assert problem["error_code"] == "moderated"
+            assert (await here.status(problem["job_id"]))["cost_confirmed"] == "0"
+            double.script = [Misbehaviour.RESET_AFTER]
+            lost = await here.http.post(f"{IMAGES}/edit", json=named | erase)
+            problem = assert_problem(lost, 502, "job_failed")
+            assert (await here.status(problem["job_id"]))["cost_possible"] == "0.05"
+            assert len(double.paid) == 3
+            told = (await here.http.get(f"{IMAGES}/providers")).json()["providers"]
+            (theirs,) = (one for one in told if one["name"] == "stability_ai")
+            prices = {one["operation"]: one["price_credits"] for one in theirs["operations"]}
+            assert (prices["upscale-creative"], prices["outpaint"]) == ("60", "4")
+
+
+async def test_who_cannot_do_it_is_refused_or_another_one_does_it(tmp_path: Path) -> None:
+    openai = {"api_key": "key-of-nobody", "base_url": "http://127.0.0.1:9/v1"}
+    settings = Settings(home=tmp_path / "home", openai=openai, default_provider="openai")
+    async with served(settings) as here:
+        draft = await painted(here, provider="sketch")
+        named = {"job_id": draft["job_id"]}
+        reply = await here.http.post(f"{IMAGES}/upscale", json=named | {"provider": "openai"})
+        assert assert_problem(reply, 422, "unknown_operation")["known"] == ["sketch"]
+        up = await done(here, "upscale", **named)
+        assert (up["provider"], up["warnings"]) == ("sketch", [])

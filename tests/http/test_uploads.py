@@ -180,3 +180,15 @@ async def test_only_these_routes_take_large_bodies_and_only_as_forms(tmp_path: P
         headers = {"Content-Type": "application/json"}
         reply = await here.http.post(f"{IMAGES}/upscale", content=large, headers=headers)
         assert_problem(reply, 413, "body_too_large")
+
+
+async def test_what_was_sent_is_done_by_whoever_can_where_the_default_provider_cannot(
+    tmp_path: Path,
+) -> None:
+    openai = {"api_key": "key-of-nobody", "base_url": "http://127.0.0.1:9/v1"}
+    settings = Settings(home=tmp_path / "home", openai=openai, default_provider="openai")
+    async with served(settings) as here:
+        reply = await sent(here, "upscale", png(), {"seed": "1"})
+        told = reply.json()
+        assert told["provider"] == "sketch"
+        assert told["warnings"] == ["openai does no upscale-fast; sketch does it"]

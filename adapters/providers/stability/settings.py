@@ -11,10 +11,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.http import fits_header, is_plain_loopback
 from adapters.providers.stability.models import MODELS, Profile
+from schemas.operations import Operation
 from schemas.prices import PRICE_BOOKS, STABILITY_2026_11
 from schemas.requests import Quality
 
 DEFAULT_BASE_URL = "https://api.stability.ai"
+# What has a price: models that paint, and what is done to pictures.
+PRICED = (
+    *MODELS,
+    *(operation.value for operation in Operation if operation is not Operation.VARIATION),
+)
 Share = Annotated[Decimal, Field(ge=0, le=1)]
 
 
@@ -68,8 +74,8 @@ class StabilitySettings(BaseSettings):
         if self.price_book not in PRICE_BOOKS:
             raise ValueError(f"price_book: it is not one of {', '.join(PRICE_BOOKS)}")
         for model in self.credits:
-            if model not in MODELS:
-                raise ValueError(f"credits: {model!r} is not one of {', '.join(MODELS)}")
+            if model not in PRICED:
+                raise ValueError(f"credits: {model!r} is not one of {', '.join(PRICED)}")
         if self.credits and PRICE_BOOKS[self.price_book].usd_per_credit is None:
             raise ValueError(f"credits: the price book {self.price_book} does not count in credits")
         return self
