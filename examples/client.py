@@ -11,6 +11,8 @@ from uuid import uuid4
 
 SERVER = os.environ.get("LIMNER_SERVER", "http://127.0.0.1:8080")
 POLL_SECONDS = 0.5
+# Some requests wait for their pictures, up to 30 s.
+TIMEOUT_SECONDS = 60.0
 PATIENCE_SECONDS = 300.0
 
 
@@ -44,7 +46,7 @@ def poll(path: str, rest: set[str]) -> dict[str, Any]:
 
 def _send(request: urllib.request.Request) -> dict[str, Any]:
     try:
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as reply:
             found: dict[str, Any] = json.load(reply)
             return found
     except urllib.error.HTTPError as error:

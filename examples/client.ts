@@ -5,6 +5,7 @@ const pollMilliseconds = 500;
 const patienceMilliseconds = 300_000;
 
 export type Created = { job_id: string; warnings: string[] };
+export type Pictures = { job_id: string; images: { url: string; width: number; height: number }[] };
 export type Batch = { batch_id: string; job_ids: string[] };
 export type JobStatus = {
   status: string;

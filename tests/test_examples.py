@@ -78,6 +78,24 @@ def test_a_draft_and_its_final(service: Service, language: str) -> None:
 
 
 @pytest.mark.parametrize("language", ["py", "ts"])
+def test_a_draft_made_larger_as_the_requirements_document_has_it(
+    service: Service, language: str
+) -> None:
+    blog = f"larger-{language}"
+    code, output, errors = run(language, "upscale_draft", blog, server=service.address)
+    assert (code, errors) == (0, "")
+    (draft,), (upscaled,) = widths(output, "draft"), widths(output, "upscaled")
+    assert upscaled == 2 * draft
+    placed = "SELECT final.kind, final.role = draft.role, final.position = draft.position"
+    rows = service.rows(
+        f"{placed} FROM jobs draft JOIN jobs final USING (blog_id)"
+        " WHERE draft.is_draft AND NOT final.is_draft AND draft.blog_id = ?",
+        blog,
+    )
+    assert rows == [("upscale", 1, 1)]
+
+
+@pytest.mark.parametrize("language", ["py", "ts"])
 def test_a_batch_of_drafts_and_their_finals(service: Service, language: str) -> None:
     blog = f"many-{language}"
     code, output, errors = run(language, "batch", blog, server=service.address)
