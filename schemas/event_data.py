@@ -33,7 +33,7 @@ class JobData(EventData):
     job_id: UUID
     """The subject of every event of a job."""
     kind: str
-    """What kind of job: `generate`."""
+    """What kind of job: `generate`, `variation`, `upscale` or `edit`."""
     state: State
     """Where the job stands with this event."""
     attempt: int

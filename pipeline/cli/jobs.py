@@ -135,6 +135,7 @@ def _facts(job: ImageJobStatusResponse) -> list[tuple[str, object]]:
         ("draft", job.draft_job_id),
         ("final", job.final_job_id),
         ("strategy", job.strategy),
+        ("operation", job.operation),
         ("on unknown", job.on_unknown),
         ("fidelity", _fidelity(result.fidelity) if result and result.fidelity else None),
         ("attempt", job.attempt if job.attempt > 1 else None),

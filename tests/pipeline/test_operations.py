@@ -9,14 +9,17 @@ import pytest
 
 from adapters.errors import OutcomeUnknown
 from adapters.guard.fetch import NoFetcher
-from adapters.ports import Painting, PaintRequest
+from adapters.ports import Fetcher, Painting, PaintRequest
 from pipeline.addresses import BaseUrl
 from pipeline.operate import Operating, Sent, operate
+from pipeline.operation_errors import SourceNotUsable
 from pipeline.retention import Retention
 from pipeline.retry import retry
 from pipeline.sources import Sources
 from pipeline.staging import sent_keys
 from schemas.operations import EditRequest, Operation, UpscaleRequest
+from schemas.prices import DOCUMENT_SECONDS
+from schemas.requests import Quality
 from schemas.retention import RetentionSettings
 from schemas.tables import CallState
 from states.table import State
@@ -25,6 +28,7 @@ from tests.fakes.provider import accepts, paints, raises
 from tests.world import TENANT, World, world_on
 
 PICTURE, MASK = b"a picture", b"a mask"
+OURS = "https://limner.example/below"
 ERASE = EditRequest(operation="erase")
 
 
@@ -34,10 +38,21 @@ async def world(database_url: str) -> AsyncIterator[World]:
         yield opened
 
 
-async def asked(world: World, request: Any, sent: Sent = Sent()) -> UUID:
-    sources = Sources(
-        TENANT, world.journal, world.pictures, NoFetcher(), BaseUrl("http://127.0.0.1")
-    )
+class Fetching:
+    """Has one picture behind every address, and notes which were fetched."""
+
+    def __init__(self) -> None:
+        self.fetched: list[str] = []
+
+    async def fetch(self, url: str) -> bytes:
+        self.fetched.append(url)
+        return PICTURE
+
+
+async def asked(
+    world: World, request: Any, sent: Sent = Sent(), fetcher: Fetcher = NoFetcher()
+) -> UUID:
+    sources = Sources(TENANT, world.journal, world.pictures, fetcher, BaseUrl(OURS))
     operating = Operating(
         sources,
         world.blobs,
@@ -144,3 +159,36 @@ async def test_what_was_sent_goes_with_the_raw_bytes_of_its_job(world: World) ->
     await advance(world, timedelta(days=keep.staged_days + 1))
     await retention.once()
     assert [await world.blobs.exists(key) for key in keys] == [False, False]
+
+
+async def test_a_foreign_address_is_fetched_once_and_ours_never(world: World) -> None:
+    fetcher = Fetching()
+    foreign = "https://other.example/api/v1/images/1/content"
+    job_id = await asked(world, UpscaleRequest(image_url=foreign), fetcher=fetcher)
+    (key,) = sent_keys(await world.job(job_id))
+    assert await world.blobs.get(key) == PICTURE
+    await world.deliver(job_id)
+    assert (await world.job(job_id)).state is State.COMPLETED
+    assert fetcher.fetched == [foreign]
+    done = (await world.job(await drafted(world))).result
+    assert done is not None
+    for address in (
+        f"{OURS}/api/v1/images/{done['image_ids'][0]}/content",
+        f"{OURS}/api/v1/images/{done['image_ids'][0]}/content/w640?expires=1&signature=old",
+        f"https://other.example/api/v1/images/{done['image_ids'][0]}/content",
+    ):
+        job = await world.job(
+            await asked(world, UpscaleRequest(image_url=address), fetcher=fetcher)
+        )
+        assert job.request["source_image_id"] == done["image_ids"][0]
+    for address in (f"{OURS}/api/v1/images/{job_id}/content", f"{OURS}/anything", OURS):
+        with pytest.raises(SourceNotUsable):
+            await asked(world, UpscaleRequest(image_url=address), fetcher=fetcher)
+    assert fetcher.fetched == [foreign]
+
+
+async def test_how_long_operations_take_says_nothing_of_paintings(world: World) -> None:
+    for _ in range(20):
+        await world.deliver(await asked(world, ERASE, Sent(PICTURE, MASK)))
+    await world.estimates.refresh()
+    assert world.estimates.seconds(Quality.STANDARD) == DOCUMENT_SECONDS[Quality.STANDARD]
