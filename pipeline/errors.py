@@ -23,6 +23,8 @@ class PipelineError(Lost):
     status = 500
     code = "internal"
     title = "Something went wrong"
+    # When it is worth asking again, where time alone may mend it.
+    retry_after_seconds: int | None = None
 
     def __init__(self, detail: str, **facts: Any) -> None:
         super().__init__(detail)

@@ -50,14 +50,12 @@ from pipeline.subscribers import SUBSCRIBERS
 from pipeline.sweep import Sweep
 from pipeline.telemetry.metrics import Gauges
 from pipeline.telemetry.start import Telemetry, start_telemetry
+from pipeline.uploads import Uploads
 from pipeline.webhooks.attempt import Sender
 from pipeline.webhooks.courier import Courier
 from pipeline.worker import TimeBudgets, Worker
 
 log = structlog.get_logger(__name__)
-
-
-UPLOADS_AT_ONCE = 4
 
 
 @dataclass(slots=True)
@@ -85,8 +83,7 @@ class Limner:
     # Set when the process must end although nobody asked it to (it lost its database's lock).
     must_stop: asyncio.Event = field(default_factory=asyncio.Event)
     ready: bool = False
-    # Whoever reads a picture that was sent: each holds its bytes in memory.
-    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
+    uploads: Uploads = field(default_factory=Uploads)
 
     @property
     def journal(self) -> Journal:

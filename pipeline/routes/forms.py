@@ -1,7 +1,9 @@
 """Read a body that is JSON, or a form: the same fields as text, and pictures as files."""
 
-from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -12,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from pipeline.errors import PipelineError
 from pipeline.operate import Sent
+from pipeline.uploads import Uploads, UploadTooSlow
 from schemas.operations import PictureRequest
 
 R = TypeVar("R", bound=PictureRequest)
@@ -42,53 +45,59 @@ class ForeignForm(PipelineError):
         )
 
 
-@dataclass(slots=True)
-class Form:
-    """The files of a form, which lie on disk until they are read. Close it."""
-
-    _data: FormData = field(default_factory=FormData)
-
-    async def sent(self) -> Sent:
-        return Sent(**{name: await self._file(name) for name in FILES})
-
-    async def _file(self, name: str) -> bytes | None:
-        found = self._data.get(name)
-        return await found.read() if isinstance(found, UploadFile) else None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._data.close()
-
-    @property
-    def has_files(self) -> bool:
-        return any(name in self._data for name in FILES)
-
-
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read(request: Request, form: type[R]) -> tuple[R, Form]:
-    """The request in its *form*, with its files."""
-    try:
-        if _media_type(request) != MULTIPART:
-            _check_json(request)
-            return form.model_validate_json(await request.body(), strict=True), Form()
-        _check_origin(request)
+@asynccontextmanager
+async def received(
+    request: Request, form: type[R], uploads: Uploads
+) -> AsyncIterator[tuple[R, Sent]]:
+    """The request in its *form*, and the pictures that came with it, which are gone afterwards."""
+    if _media_type(request) != MULTIPART:
+        _check_json(request)
+        with _telling_the_field():
+            asked = form.model_validate_json(await request.body(), strict=True)
+        yield asked, Sent()
+        return
+    _check_origin(request)
+    with uploads.place():
+        data = await _read(request, uploads.patience_seconds)
         try:
-            data = await request.form(
+            with _telling_the_field():
+                asked = form.model_validate_strings(_texts(data))
+            if not any(name in data for name in FILES):
+                yield asked, Sent()
+                return
+            async with uploads.reading:
+                yield asked, Sent(**{name: await _file(data, name) for name in FILES})
+        finally:
+            await data.close()
+
+
+async def _read(request: Request, seconds: float) -> FormData:
+    """The form, its files on disk."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.form(
                 max_files=len(FILES), max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES
             )
-        except HTTPException as exc:
-            raise BadForm(str(exc.detail).rstrip(".")) from exc
-        found = Form(data)
-        try:
-            return form.model_validate_strings(_texts(data)), found
-        except BaseException:
-            await data.close()
-            raise
+    except HTTPException as exc:
+        raise BadForm(str(exc.detail).rstrip(".")) from exc
+    except TimeoutError as exc:
+        raise UploadTooSlow(seconds) from exc
+
+
+async def _file(data: FormData, name: str) -> bytes | None:
+    found = data.get(name)
+    return await found.read() if isinstance(found, UploadFile) else None
+
+
+@contextmanager
+def _telling_the_field() -> Iterator[None]:
+    """What is wrong in a body is told as of a body that the framework reads."""
+    try:
+        yield
     except ValidationError as exc:
         errors: list[Any] = [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
         raise RequestValidationError(errors) from exc

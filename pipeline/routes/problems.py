@@ -68,7 +68,9 @@ def install_problems(app: FastAPI) -> None:
 
 def _pipeline_error(_: Request, exc: Exception) -> Response:
     assert isinstance(exc, PipelineError)
-    return problem(exc.status, exc.code, exc.title, str(exc), **exc.facts)
+    after = exc.retry_after_seconds
+    headers = {"Retry-After": str(after)} if after is not None else None
+    return problem(exc.status, exc.code, exc.title, str(exc), headers=headers, **exc.facts)
 
 
 def _invalid(request: Request, exc: Exception) -> Response:
