@@ -43,7 +43,6 @@ class HttpPainter(AbstractAsyncContextManager["HttpPainter"]):
     repeatable = False
     styles = STYLES
     strategies: tuple[Strategy, ...] = (Strategy.IMAGE_TO_IMAGE, Strategy.REGENERATE)
-    operations: tuple[Operation, ...] = ()
     aspect_ratios: tuple[AspectRatio, ...]
 
     def __init__(
@@ -78,6 +77,11 @@ class HttpPainter(AbstractAsyncContextManager["HttpPainter"]):
 
     @abstractmethod
     def _usual_model(self, quality: Quality) -> str: ...
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """Another picture of the same composition; all else needs masks or sizes of its own."""
+        return (Operation.VARIATION,) if Strategy.IMAGE_TO_IMAGE in self.strategies else ()
 
     @abstractmethod
     def _known_usd(self, quality: Quality) -> Decimal | None:
@@ -124,14 +128,16 @@ class HttpPainter(AbstractAsyncContextManager["HttpPainter"]):
         except ProviderUnusable as exc:
             log.error("provider_unusable", provider=self.name, reason=exc.reason, detail=str(exc))
             raise
-        data, cut = await in_shape(
-            drawn.data,
-            wanted,
-            ratio,
-            of_picture=request.source is not None,
-            processes=self._processes,
-            provider=self.name,
-        )
+        data, cut = drawn.data, self._dropped(request)
+        if request.operation is None:  # a variation is as the model shapes it
+            data, cut = await in_shape(
+                data,
+                wanted,
+                ratio,
+                of_picture=request.source is not None,
+                processes=self._processes,
+                provider=self.name,
+            )
         return Painting(
             pictures=(PaintedPicture(data, drawn.content_type, drawn.seed),),
             model=self.resolve_model(request.quality, request.strategy),
@@ -141,7 +147,9 @@ class HttpPainter(AbstractAsyncContextManager["HttpPainter"]):
 
     def _checked(self, request: PaintRequest) -> PaintRequest:
         """*request* with a source only where the picture is made of it; else refuse it, unasked."""
-        if request.operation is not None:
+        if request.operation in self.operations:
+            request = replace(request, strategy=Strategy.IMAGE_TO_IMAGE)
+        elif request.operation is not None:
             raise ProviderRefused(
                 "invalid_request", f"{self.name} does no {request.operation.value}"
             )
@@ -152,11 +160,15 @@ class HttpPainter(AbstractAsyncContextManager["HttpPainter"]):
         if request.strategy is Strategy.REGENERATE:
             return replace(request, source=None)
         if request.source is None:
-            raise ProviderRefused("invalid_request", "image_to_image needs the draft's picture")
+            raise ProviderRefused("invalid_request", "image_to_image needs a picture")
         if len(request.source) > self.most_source_bytes:
             raise ProviderRefused(
                 "invalid_request",
-                f"the draft's picture has {len(request.source)} bytes;"
-                f" {self.most_source_bytes} are taken",
+                f"the picture has {len(request.source)} bytes; {self.most_source_bytes} are taken",
             )
         return request
+
+    def _dropped(self, request: PaintRequest) -> tuple[str, ...]:
+        if request.operands.strength is None:
+            return ()
+        return (f"{self.resolve_model(request.quality)} takes no strength; it is left out",)

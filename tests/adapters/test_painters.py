@@ -27,6 +27,7 @@ from adapters.providers.openai.provider import OpenAIProvider
 from adapters.providers.openai.settings import OpenAISettings
 from adapters.providers.painter import HttpPainter
 from pipeline.settings import Settings
+from schemas.operations import Operands, Operation
 from schemas.requests import Strategy
 from tests.adapters.test_image_provider_contract import LOCAL, request
 from tests.fakes.painters import (
@@ -241,6 +242,28 @@ async def test_openai_makes_a_final_of_its_drafts_picture_by_a_form() -> None:
     assert call.fields["quality"] == "high"
     image = Image.open(io.BytesIO(painting.pictures[0].data))
     assert image.width == image.height
+
+
+async def test_a_variation_is_made_of_the_picture_and_stays_as_the_model_shapes_it() -> None:
+    asked: dict[str, Any] = {
+        "operation": Operation.VARIATION, "source": SOURCE, "quality": "high",
+        "aspect_ratio": "16:9", "operands": Operands(width=640, height=360, strength=0.4),
+    }  # fmt: skip
+    with OpenAIDouble() as double:
+        painting = await paint(double, **asked)
+        (call,) = double.paid
+    assert call.path == "/v1/images/edits"
+    assert call.source == (640, 360)
+    assert "Keep the composition" in call.fields["prompt"]
+    image = Image.open(io.BytesIO(painting.pictures[0].data))
+    assert (image.width, image.height) == (1536, 1024)
+    assert any("takes no strength" in warning for warning in painting.warnings)
+    with OpenAIDouble() as double:
+        async with provider_of(double, edits=False) as provider:
+            assert provider.operations == ()
+            with pytest.raises(ProviderRefused, match="does no variation"):
+                await provider.generate(request(**asked))
+        assert not double.asked
 
 
 def test_openais_own_prices_depend_on_the_size_and_are_quoted_at_the_dearest() -> None:
