@@ -24,11 +24,10 @@ from pipeline.move import (
     job_key,
     move_job,
 )
-from pipeline.new_job import GENERATE
 from pipeline.poll import POLL_PATIENCE
 from pipeline.tally import record_moves
 from pipeline.worker import Worker
-from schemas.operations import Operation, PaintingOf
+from schemas.operations import GENERATE, Operation, PaintingOf
 from schemas.step import Look, Lost, RowKey, Step, Writes
 from schemas.tables import CallState, JobRow, ProviderCallRow, Waiting
 from schemas.tasks import ImageTask

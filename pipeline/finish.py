@@ -22,6 +22,7 @@ from pipeline.move import JobMoved, fail_job, job_key, move_job, patience
 from pipeline.staging import EXTENSIONS, Manifest, load_manifest, manifest_key
 from pipeline.tally import batch_keys, record_moves
 from schemas.fidelity import Fidelity
+from schemas.operations import PaintingOf
 from schemas.provenance import Provenance
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import CallState, ImageRow, JobRow, ProviderCallRow
@@ -148,13 +149,15 @@ async def complete(
     manifest = manifest or await load_manifest(job.staged, blobs)
     images = []
     fidelity = None
+    of = PaintingOf.of(job.request)
+    source_type = manifest.source_type
+    if of is not None and of.keeps_sent:
+        source_type = source_type.in_part
     try:
         for index, staged in enumerate(manifest.pictures):
             data = at_hand.get(staged.key) or await blobs.get(staged.key)
             image_id = uuid5(job.id, f"{job.staged}#{index}")
-            provenance = Provenance(
-                manifest.source_type, manifest.provider, manifest.model, image_id
-            )
+            provenance = Provenance(source_type, manifest.provider, manifest.model, image_id)
             taken = await pictures.take_in(data, provenance)
             images.append(await _store(job, image_id, index, taken, journal, blobs))
             if index == 0:

@@ -10,14 +10,13 @@ from pipeline.errors import BlogDeleted, NoPlaceLeft, UnknownProvider, UnknownSt
 from pipeline.fallback import LIST
 from pipeline.move import first_wake
 from pipeline.providers import Providers
+from schemas.operations import GENERATE
 from schemas.prices import DOCUMENT_MODELS
 from schemas.requests import MAX_POSITION, ImageGenerationRequest, OnUnknown, Quality, Role
 from schemas.step import Look, RowKey, Writes
 from schemas.tables import BlogRow, JobRow
 from states.table import INITIAL
 
-# What a job is called that paints by words, or of a draft.
-GENERATE = "generate"
 # What is not stored as it was asked for: times become columns, a strategy is resolved first.
 RESOLVED = {"not_before", "deadline_seconds", "strategy", LIST}
 

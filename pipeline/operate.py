@@ -13,7 +13,6 @@ import structlog
 from pydantic import BaseModel
 
 from adapters.errors import BlobStoreUnavailable
-from adapters.pictures.limits import LONGEST_SIDE, MOST_PIXELS
 from adapters.ports import BlobStore, Ids, ImageProvider
 from pipeline.creation import Accepted, creation
 from pipeline.errors import PipelineError, UnknownStyle
@@ -32,6 +31,7 @@ from pipeline.sources import Found, Sources
 from pipeline.staging import EXTENSIONS
 from schemas.operations import (
     MASKED,
+    REPAINTED,
     UPSCALES,
     VARIATIONS,
     WORDED,
@@ -40,6 +40,7 @@ from schemas.operations import (
     PaintingOf,
     PictureRequest,
 )
+from schemas.pictures import LONGEST_SIDE, MOST_PIXELS
 from schemas.replies import CreateImageJobResponse
 from schemas.requests import AspectRatio, ImageGenerationRequest, Quality
 from schemas.tables import JobRow
@@ -187,6 +188,7 @@ async def _prepared(request: PictureRequest, sent: Sent, operating: Operating) -
         source_key=_kept(source, "source", job_id, files),
         mask_image_id=mask.image_id if mask is not None else None,
         mask_key=_kept(mask, "mask", job_id, files) if mask is not None else None,
+        keeps_sent=operation not in REPAINTED and source.is_sent,
     )
     described = _Described.model_validate(
         {

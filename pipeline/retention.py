@@ -7,7 +7,7 @@ else. Two processes that do so at once do no harm.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
 from uuid import UUID
@@ -47,6 +47,7 @@ FIRST_AFTER_SECONDS = 300.0
 REMEMBERED_LONGER = timedelta(days=7)
 # A process that died between a picture's row and its bytes did so this long ago at most.
 LOOK_BACK = timedelta(days=7)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -57,6 +58,9 @@ class Retention:
     keep: RetentionSettings
     # Until when the bytes of deleted pictures were seen to be gone by this process.
     _cleared: datetime | None = None
+    # Of jobs that ended before, what was sent with them was seen to be gone. What a post's hold
+    # has kept of them goes after the next start.
+    _sent_cleared: datetime = LONG_AGO
 
     async def run(self) -> None:
         """Remove again and again until cancelled."""
@@ -80,6 +84,9 @@ class Retention:
             await sweep.leftovers(self._cleared or sweep.now - LOOK_BACK)
             self._cleared = sweep.now
         await sweep.staged(keep.staged_days)
+        await sweep.sent(self._sent_cleared, keep.staged_days)
+        if not dry_run:
+            self._sent_cleared = sweep.now - timedelta(days=keep.staged_days)
         await sweep.events(keep.events_days)
         remembered = timedelta(days=keep.events_days) + REMEMBERED_LONGER
         for kind, table, row, since, age in (
@@ -168,6 +175,22 @@ class _Pass:
                 return
             await self.journal.record(_forgotten(job.id, job.staged))
         self._count(Kind.RAW, size)
+
+    async def sent(self, since: datetime, days: int) -> None:
+        """Remove what was sent for jobs that came to nothing; a retry then finds it gone."""
+        before = self.now - timedelta(days=days)
+
+        async def read(after: UUID) -> Sequence[JobRow]:
+            return await self.journal.read(old.sent_in_vain, since, before, after, AT_ONCE)
+
+        async def remove(job: JobRow) -> None:
+            there = [key for key in sent_keys(job) if await self.blobs.exists(key)]
+            if not self.dry_run:
+                for key in there:
+                    await self.blobs.delete(key)
+            self._count(Kind.SENT, 0, len(there))
+
+        await self._each(read, old.NIL, lambda job: job.id, remove)
 
     async def events(self, days: int) -> None:
         before = self.now - timedelta(days=days)

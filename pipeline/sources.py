@@ -17,7 +17,7 @@ from pipeline.operation_errors import (
     SourceNotUsable,
     UploadNotUsable,
 )
-from schemas.operations import PictureRequest
+from schemas.operations import PaintingOf, PictureRequest
 from schemas.tables import ImageRow, JobRow
 from states.table import State
 
@@ -36,6 +36,14 @@ class Found:
     content_type: str = ""
     # Who made it; what was sent has none.
     job: JobRow | None = None
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether it came from outside, at least in part."""
+        if self.job is None:
+            return self.data is not None
+        of = PaintingOf.of(self.job.request)
+        return of is not None and of.keeps_sent
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ class Operation(StrEnum):
 
 # How a job's picture is made: of words or a draft, or of any other picture.
 Way = Strategy | Operation
+# The kind of a job that paints by words, or of a draft.
+GENERATE = "generate"
 
 UPSCALES = frozenset(
     {Operation.UPSCALE_FAST, Operation.UPSCALE_CONSERVATIVE, Operation.UPSCALE_CREATIVE}
@@ -71,6 +73,8 @@ VARIATIONS = frozenset(
         Operation.CONTROL_STYLE,
     }
 )
+# Nothing of the picture itself is in what these make of it.
+REPAINTED = VARIATIONS | {Operation.UPSCALE_CREATIVE}
 MASKED = frozenset({Operation.INPAINT, Operation.ERASE})
 # These can do nothing without words.
 WORDED = frozenset(Operation) - {
@@ -331,6 +335,8 @@ class PaintingOf(BaseModel):
     source_key: str | None = None
     mask_image_id: UUID | None = None
     mask_key: str | None = None
+    # Whether a part of the result comes of a picture that somebody sent, now or for its source.
+    keeps_sent: bool = False
 
     @classmethod
     def of(cls, asked: Mapping[str, Any]) -> Self | None:

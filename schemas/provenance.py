@@ -14,6 +14,16 @@ class SourceType(StrEnum):
 
     TRAINED = "trainedAlgorithmicMedia"
     ALGORITHMIC = "algorithmicMedia"
+    PARTLY_TRAINED = "compositeWithTrainedAlgorithmicMedia"
+    PARTLY_ALGORITHMIC = "compositeSynthetic"
+
+    @property
+    def in_part(self) -> "SourceType":
+        """Of a picture that is this in part, and was taken or drawn by somebody for the rest."""
+        return {
+            SourceType.TRAINED: SourceType.PARTLY_TRAINED,
+            SourceType.ALGORITHMIC: SourceType.PARTLY_ALGORITHMIC,
+        }.get(self, self)
 
 
 @dataclass(frozen=True, slots=True)

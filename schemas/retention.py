@@ -16,7 +16,7 @@ class RetentionSettings(BaseModel):
     drafts_days: int = Field(default=14, ge=1, le=3650)
     # Drafts of a batch that nobody has decided about; approval links live as long at most.
     undecided_days: int = Field(default=30, ge=1, le=3650)
-    # Raw bytes of completed jobs, as their provider sent them.
+    # Raw bytes of completed jobs, as their provider sent them; and what was sent with requests.
     staged_days: int = Field(default=7, ge=1, le=3650)
     # What can be replayed. Effects are remembered a week longer.
     events_days: int = Field(default=90, ge=7, le=3650)
@@ -28,6 +28,7 @@ class RetentionSettings(BaseModel):
 class Kind(StrEnum):
     DRAFTS = "drafts"
     RAW = "raw"
+    SENT = "sent"
     EVENTS = "events"
     EFFECTS = "effects"
     DELIVERIES = "deliveries"
@@ -40,8 +41,10 @@ class Removed(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
 
     kind: Kind
-    """`drafts`: pictures; `raw`: what providers sent for completed jobs; `effects`: what
-    subscribers remember; `deliveries`: of webhooks; `replies`: under Idempotency-Keys."""
+    """`drafts`: pictures; `raw`: what providers sent for completed jobs, with what their
+    requests brought; `sent`: what requests brought whose jobs failed or were cancelled;
+    `effects`: what subscribers remember; `deliveries`: of webhooks; `replies`: under
+    Idempotency-Keys."""
     number: int
     bytes: int
     """Of pictures of drafts; else 0."""

@@ -11,10 +11,10 @@ from PIL import Image
 
 from adapters.errors import BadPicture
 from adapters.pictures import jpeg, png, webp
-from adapters.pictures.limits import LONGEST_SIDE, MOST_PIXELS
 from adapters.pictures.magic import format_of
 from adapters.pictures.remote import Rendition
 from adapters.pictures.stripped import UPRIGHT, Stripped
+from schemas.pictures import LONGEST_SIDE, MOST_PIXELS
 
 MOST_BYTES = 32 << 20
 WIDEST_VARIANT = 1280

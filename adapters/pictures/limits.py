@@ -13,9 +13,6 @@ from typing import NamedTuple, NoReturn
 
 from adapters.errors import BadPicture
 
-MOST_PIXELS = 40_000_000
-LONGEST_SIDE = 16_383  # a WebP has no more
-
 
 class Limits(NamedTuple):
     # Measured: 40 megapixels take 190 MB (RGB), 330 (RGBA) or 400 (progressive JPEG without

@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from schemas.cursors import EventCursor, EventFilter, LetterCursor
+from schemas.operations import GENERATE
 from schemas.requests import Period
 from schemas.tables import (
     ALL,
@@ -646,7 +647,7 @@ def recent_spans(session: Session, quality: str, limit: int) -> Sequence[timedel
     """From start to end, of the newest completed jobs of a quality. All tenants': an estimate."""
     spans = session.exec(
         select(Job.started_at, Job.ended_at)
-        .where(Job.state == State.COMPLETED, Job.quality == quality, Job.kind == "generate")
+        .where(Job.state == State.COMPLETED, Job.quality == quality, Job.kind == GENERATE)
         .order_by(col(Job.id).desc())
         .limit(limit)
     ).all()

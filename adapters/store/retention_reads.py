@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from schemas.operations import GENERATE
 from schemas.tables import (
     Batch,
     Blog,
@@ -75,6 +76,22 @@ def old_staged(session: Session, before: datetime, after: UUID, limit: int) -> S
         col(Job.state) == State.COMPLETED,
         col(Job.ended_at) < before,
         col(Job.staged).is_not(None),
+        col(Job.id) > after,
+        ~_held(Job.tenant, Job.blog_id),
+    )
+    return session.exec(query.order_by(col(Job.id)).limit(limit)).all()
+
+
+def sent_in_vain(
+    session: Session, since: datetime, before: datetime, after: UUID, limit: int
+) -> Sequence[Job]:
+    """Jobs that failed or were cancelled from *since* on and before *before*, and whose requests
+    may have brought pictures with them."""
+    query = select(Job).where(
+        col(Job.state).in_((State.FAILED, State.CANCELLED)),
+        col(Job.kind) != GENERATE,
+        col(Job.ended_at) >= since,
+        col(Job.ended_at) < before,
         col(Job.id) > after,
         ~_held(Job.tenant, Job.blog_id),
     )

@@ -7,7 +7,7 @@ from tests.fakes.instant import CONNECT
 from tests.service import GENERATE, Service, command
 
 SWEEP = "/api/v1/retention/sweep"
-KINDS = ["drafts", "raw", "events", "effects", "deliveries", "replies"]
+KINDS = ["drafts", "raw", "sent", "events", "effects", "deliveries", "replies"]
 
 
 def test_a_sweep_and_a_hold_are_told(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 """Pictures that are sent with a request: as files of a form, decoded before anything is stored."""
 
+import asyncio
 import io
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
 
+from adapters.pictures import codec, xmp
 from pipeline.settings import Settings
+from tests.fakes.stability import KEY, StabilityDouble
 from tests.hostile import REFUSED
 from tests.http.test_bad_input import assert_problem
 from tests.http.test_operations import IMAGES, painted
@@ -170,6 +174,62 @@ async def test_a_form_that_cannot_be_read_or_that_another_site_sent_is_refused(
             here, "upscale", png(), {"seed": "1"}, headers={"Origin": "http://127.0.0.1"}
         )
         assert own.status_code == 200
+
+
+async def test_one_form_too_many_is_refused_and_one_that_does_not_end_gives_its_place_back(
+    tmp_path: Path,
+) -> None:
+    async with served(Settings(home=tmp_path / "home")) as here:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def unending() -> AsyncIterator[bytes]:
+            yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+            begun.set()
+            await go_on.wait()
+
+        here.limner.uploads.most = 1
+        here.limner.uploads.patience_seconds = 0.2
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        slow = asyncio.create_task(
+            here.http.post(f"{IMAGES}/upscale", content=unending(), headers=headers)
+        )
+        await begun.wait()
+        refused = await sent(here, "upscale", png(), {"seed": "1"})
+        assert "Nothing was stored" in assert_problem(refused, 503, "too_many_uploads")["detail"]
+        assert int(refused.headers["Retry-After"]) > 0
+        assert_problem(await slow, 408, "upload_too_slow")
+        reply = await sent(here, "upscale", png(), {"seed": "1"})
+        assert reply.status_code == 200
+        assert here.count("jobs") == 1
+
+
+async def test_a_picture_tells_that_a_part_of_it_was_sent(tmp_path: Path) -> None:
+    with StabilityDouble() as double:
+        stability = {"api_key": KEY, "base_url": double.url}
+        async with served(Settings(home=tmp_path / "home", stability=stability)) as here:
+
+            async def source_type(reply: Any) -> str | None:
+                (image,) = reply.json()["images"]
+                data = (await here.http.get(image["url"])).content
+                packet = codec.packet_of(data)
+                told = xmp.read(packet).digital_source_type if packet else None
+                return told.removeprefix(xmp.SOURCE_TYPES) if told else None
+
+            inpaint = {"operation": "inpaint", "prompt": "a mill"}
+            edited = await sent(here, "edit", png(), inpaint, files={"mask": mask()})
+            assert await source_type(edited) == "compositeSynthetic"
+            # What is made of it keeps a part of it, unless it is painted anew.
+            of_it = {"job_id": edited.json()["job_id"]}
+            larger = await here.http.post(f"{IMAGES}/upscale", json=of_it)
+            assert await source_type(larger) == "compositeSynthetic"
+            like_it = await here.http.post(f"{IMAGES}/variations", json=of_it)
+            assert await source_type(like_it) == "algorithmicMedia"
+            theirs = of_it | {"operation": "remove-background", "provider": "stability_ai"}
+            cut = await here.http.post(f"{IMAGES}/edit", json=theirs)
+            assert await source_type(cut) == "compositeWithTrainedAlgorithmicMedia"
+            ours = {"job_id": (await painted(here))["job_id"], "provider": "stability_ai"}
+            cut = await here.http.post(f"{IMAGES}/edit", json=theirs | ours)
+            assert await source_type(cut) == "trainedAlgorithmicMedia"
 
 
 async def test_only_these_routes_take_large_bodies_and_only_as_forms(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from adapters.errors import OutcomeUnknown
+from adapters.errors import OutcomeUnknown, ProviderRefused
 from adapters.guard.fetch import NoFetcher
 from adapters.ports import Fetcher, Painting, PaintRequest
 from pipeline.addresses import BaseUrl
+from pipeline.cancel import cancel
+from pipeline.legal_hold import hold_blog
 from pipeline.operate import Operating, Sent, operate
 from pipeline.operation_errors import SourceNotUsable
 from pipeline.retention import Retention
@@ -20,7 +22,7 @@ from pipeline.staging import sent_keys
 from schemas.operations import EditRequest, Operation, UpscaleRequest
 from schemas.prices import DOCUMENT_SECONDS
 from schemas.requests import Quality
-from schemas.retention import RetentionSettings
+from schemas.retention import Kind, RetentionSettings
 from schemas.tables import CallState
 from states.table import State
 from tests.fakes.clock import FakeClock
@@ -159,6 +161,50 @@ async def test_what_was_sent_goes_with_the_raw_bytes_of_its_job(world: World) ->
     await advance(world, timedelta(days=keep.staged_days + 1))
     await retention.once()
     assert [await world.blobs.exists(key) for key in keys] == [False, False]
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+async def test_what_was_sent_for_nothing_goes_too_and_a_later_retry_costs_nothing(
+    world: World, end: str
+) -> None:
+    held = await asked(world, ERASE.model_copy(update={"blog_id": "held"}), Sent(PICTURE, MASK))
+    job_id = await asked(world, ERASE, Sent(PICTURE, MASK))
+    for one in (held, job_id):
+        if end == "failed":
+            world.provider.script = [raises(ProviderRefused("moderated", "no"))]
+            await world.deliver(one)
+        else:
+            await cancel(one, tenant=TENANT, journal=world.journal, ids=world.worker.ids)
+        assert (await world.job(one)).state == end
+    await hold_blog("held", held=True, tenant=TENANT, journal=world.journal)
+    retention = Retention(world.journal, world.blobs, world.clock, RetentionSettings())
+
+    async def gone(*, dry_run: bool = False) -> int:
+        found = await retention.once(dry_run=dry_run)
+        return sum(one.number for one in found if one.kind is Kind.SENT)
+
+    assert await gone() == 0
+    await advance(world, timedelta(days=7, seconds=1))
+    assert (await gone(dry_run=True), await gone(), await gone()) == (2, 2, 0)
+    keys = sent_keys(await world.job(job_id)), sent_keys(await world.job(held))
+    assert [[await world.blobs.exists(key) for key in some] for some in keys] == [
+        [False, False],
+        [True, True],
+    ]
+    calls = world.provider.calls.total()
+    await retry(
+        job_id,
+        tenant=TENANT,
+        journal=world.journal,
+        ids=world.worker.ids,
+        blobs=world.blobs,
+        providers=world.worker.providers,
+    )
+    await world.deliver(job_id, attempt=2)
+    failed = await world.job(job_id)
+    assert failed.error is not None
+    assert failed.error["code"] == "source_gone"
+    assert world.provider.calls.total() == calls
 
 
 async def test_a_foreign_address_is_fetched_once_and_ours_never(world: World) -> None:
