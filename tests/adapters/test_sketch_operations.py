@@ -137,6 +137,28 @@ async def test_a_variation_leaves_its_picture_as_far_as_it_is_told() -> None:
     assert not np.array_equal(other, pixels(await picture(Operation.VARIATION)))
 
 
+def likeness(one: Any, other: Any) -> float:
+    """How alike two pictures are in light and dark, whatever their colours: 1 for the same."""
+    return float(np.corrcoef(one.mean(axis=2).ravel(), other.mean(axis=2).ravel())[0, 1])
+
+
+async def test_recoloured_things_keep_their_shapes_and_the_rest_its_pixels() -> None:
+    before = pixels(SOURCE)
+    after = pixels(await picture(Operation.SEARCH_AND_RECOLOR, prompt="the moon by night"))
+    middle = (slice(HEIGHT // 3, HEIGHT * 2 // 3), slice(WIDTH // 3, WIDTH * 2 // 3))
+    assert likeness(before[middle], after[middle]) > 0.95
+    assert np.abs(before[middle].astype(int) - after[middle]).mean() > 8
+    corner = (slice(0, HEIGHT // 4), slice(0, WIDTH // 4))
+    assert np.array_equal(before[corner], after[corner])
+
+
+async def test_a_style_that_is_kept_is_colour_and_the_shapes_are_those_of_the_words() -> None:
+    before = pixels(SOURCE)
+    after = pixels(await picture(Operation.CONTROL_STYLE, prompt="a desert at noon"))
+    assert np.abs(before.mean(axis=(0, 1)) - after.mean(axis=(0, 1))).max() < 12
+    assert likeness(before, after) < 0.9
+
+
 async def test_what_has_no_colour_of_the_border_is_left_on_nothing() -> None:
     drawn = Image.new("RGB", (WIDTH, HEIGHT), (200, 210, 220))
     ImageDraw.Draw(drawn).rectangle(BOX, fill=(150, 20, 20))

@@ -46,9 +46,9 @@ def done(sketch: Sketch) -> Image.Image:
             return _composed(_scene(sketch), picture, _oval(picture.size))
         case "search-and-recolor":
             picture = source.convert("RGB")
-            return _composed(_in_tone_of(_scene(sketch), picture), picture, _oval(picture.size))
+            return _composed(_in_tone_of(picture, _scene(sketch)), picture, _oval(picture.size))
         case "control-style":
-            return _in_tone_of(source.convert("RGB"), _scene(sketch))
+            return _in_tone_of(_scene(sketch), source.convert("RGB"))
         case "control-sketch" | "control-structure":
             return _scene(sketch, source.convert("RGB"))
         case "variation":
