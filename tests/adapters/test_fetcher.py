@@ -24,6 +24,7 @@ from pipeline.fetch import fetch_picture
 from pipeline.settings import Settings
 from tests.adapters.test_guard import HOSTILE_ANSWERS, HOSTILE_URLS, PUBLIC
 from tests.fakes.receiver import Receiver
+from tests.fakes.stability import painted
 from tests.hostile import REFUSED
 from tests.pictures import painting, saved
 from tests.service import served
@@ -307,8 +308,10 @@ async def test_nothing_is_fetched_unless_it_is_enabled(sockets: list[str], tmp_p
         assert receiver.received == []
 
 
-async def test_where_it_is_enabled_a_request_leaves(tmp_path: Path) -> None:
-    with Receiver() as receiver:
+async def test_where_it_is_enabled_a_picture_is_taken_and_what_is_none_refused(
+    tmp_path: Path,
+) -> None:
+    with Receiver(body=painted((96, 64), (9, 99, 9))) as receiver:
         fetch = {
             "enabled": True,
             "allow_http": True,
@@ -316,6 +319,20 @@ async def test_where_it_is_enabled_a_request_leaves(tmp_path: Path) -> None:
             "allowed_networks": ["127.0.0.0/8"],
         }
         async with served(Settings(home=tmp_path / "home", fetch=fetch)) as here:
-            with pytest.raises(PictureNotFetched, match="neither PNG nor JPEG nor WebP"):
-                await fetch_picture(receiver.url, here.limner.fetcher, field="mask_url")
-        assert [one.path for one in receiver.received] == ["/hooks?from=limner"]
+            upscale = {"json": {"image_url": receiver.url, "scale": 2}}
+            reply = await here.http.post("/api/v1/images/upscale", **upscale)
+            (image,) = reply.json()["images"]
+            assert (image["width"], image["height"]) == (192, 128)
+            before = here.stored()
+            for body, code in (
+                (b"no picture", "picture_not_fetched"),
+                (painted((96, 64), (9, 99, 9))[:200], "bad_picture"),
+            ):
+                receiver.body = body
+                reply = await here.http.post("/api/v1/images/upscale", **upscale)
+                problem = reply.json()
+                assert (reply.status_code, problem["code"]) == (422, code)
+                assert problem["field"] == "image_url"
+                assert "othing" in problem["detail"]
+            assert here.stored() == before
+        assert [one.path for one in receiver.received] == ["/hooks?from=limner"] * 3

@@ -65,6 +65,8 @@ class Receiver:
     # How it answers once the script is over.
     otherwise: Answer = Answer.OK
     retry_after: str = "600"
+    # What it answers with, where it has a body.
+    body: bytes = b"ok"
     received: list[Received] = field(default_factory=list)
     # What every slow answer waits for.
     release: threading.Event = field(default_factory=threading.Event)
@@ -152,10 +154,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("retry-after", self.receiver.retry_after)
         if status == 307:
             self.send_header("location", f"http://127.0.0.1:{self.receiver.port}/elsewhere")
-        self.send_header("content-length", "0" if status == 204 else "2")
+        self.send_header("content-length", "0" if status == 204 else str(len(self.receiver.body)))
         self.end_headers()
         if status != 204:
-            self.wfile.write(b"ok")
+            self.wfile.write(self.receiver.body)
 
     def _wait(self) -> None:
         self.receiver.slow_came.set()
