@@ -97,6 +97,39 @@ async def test_a_mask_of_another_size_or_none_is_refused(operation: Operation) -
             await done(operation, mask=wrong)
 
 
+def sheer_pixels(data: bytes) -> Any:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+
+
+async def test_what_was_transparent_stays_so_unless_it_was_painted_over() -> None:
+    sheer = Image.open(io.BytesIO(SOURCE)).convert("RGBA")
+    alpha = Image.new("L", sheer.size, 255)
+    alpha.paste(0, (0, 0, WIDTH // 2, HEIGHT))
+    sheer.putalpha(alpha)
+    black = np.asarray(mask()) == 0
+    for operation in (Operation.INPAINT, Operation.ERASE):
+        after = sheer_pixels(await picture(operation, source=png(sheer)))
+        assert np.array_equal(after[black], np.asarray(sheer)[black])
+        assert (after[~black][..., 3] == 255).all()
+    operands = {"left": 16, "width": WIDTH + 16, "height": HEIGHT}
+    wider = sheer_pixels(await picture(Operation.OUTPAINT, source=png(sheer), operands=operands))
+    assert np.array_equal(wider[:, 16:], np.asarray(sheer))
+    toned = sheer_pixels(await picture(Operation.SEARCH_AND_RECOLOR, source=png(sheer)))
+    assert np.array_equal(toned[..., 3], np.asarray(alpha))
+
+
+@pytest.mark.parametrize("size", [(8_000, 2), (2, 8_000), (1, 1)])
+async def test_a_picture_of_any_shape_is_painted_without_a_scene_of_that_shape(
+    size: tuple[int, int],
+) -> None:
+    thin = png(Image.open(io.BytesIO(SOURCE)).convert("RGB").resize(size))
+    white = png(Image.new("L", size, 255))
+    operands = {"width": size[0], "height": size[1]}
+    for operation in set(Operation) - {Operation.OUTPAINT}:
+        data = await picture(operation, source=thin, mask=white, operands=operands)
+        assert Image.open(io.BytesIO(data)).size == size, operation
+
+
 async def test_what_is_erased_is_filled_with_the_colours_around_it() -> None:
     flat = Image.new("RGB", (WIDTH, HEIGHT), (40, 90, 160))
     spotted = flat.copy()

@@ -179,7 +179,8 @@ async def test_a_result_that_is_larger_than_it_was_asked_for_is_scaled_down(
 async def test_what_the_service_would_refuse_is_not_asked_and_not_charged(
     double: StabilityDouble, provider: StabilityProvider, operation: Operation
 ) -> None:
-    small, narrow = painted((63, 512), (1, 1, 1)), painted((16_000, 64), (1, 1, 1))
+    least = 32 if operation is Operation.UPSCALE_FAST else 64
+    small, narrow = painted((least - 1, 512), (1, 1, 1)), painted((16_000, least), (1, 1, 1))
     sources = [small, b"no picture", b""]
     if operation in UPSCALES - {Operation.UPSCALE_CONSERVATIVE}:
         sources.append(narrow)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from adapters.errors import BadPicture
 from adapters.pictures import codec
@@ -16,6 +16,8 @@ from adapters.providers.sketch.request import Sketch
 
 # A scene is painted at most so large, and then scaled.
 _MOST_PAINTED = 1536 * 864
+# How many times as long as the other a side of it may be.
+_NARROWEST = 3
 # How softly what is new ends, in shares of the picture's smaller side.
 _FEATHER = 0.01
 # What is as near to the border's colour (of 0..1) is background; what is farther than the second
@@ -34,19 +36,11 @@ def done(sketch: Sketch) -> Image.Image:
         case "remove-background":
             return _without_background(source.convert("RGB"))
         case "outpaint":
-            return _outpainted(source.convert("RGB"), sketch)
-        case "erase":
-            picture = source.convert("RGB")
-            return _filled(picture, _mask(sketch, picture.size))
-        case "inpaint":
-            picture = source.convert("RGB")
-            return _composed(_scene(sketch), picture, _mask(sketch, picture.size))
-        case "search-and-replace":
-            picture = source.convert("RGB")
-            return _composed(_scene(sketch), picture, _oval(picture.size))
-        case "search-and-recolor":
-            picture = source.convert("RGB")
-            return _composed(_in_tone_of(picture, _scene(sketch)), picture, _oval(picture.size))
+            return _outpainted(source, sketch)
+        case "erase" | "inpaint":
+            return _edited(source, _mask(sketch, source.size), sketch)
+        case "search-and-replace" | "search-and-recolor":
+            return _edited(source, _oval(source.size), sketch)
         case "control-style":
             return _in_tone_of(_scene(sketch), source.convert("RGB"))
         case "control-sketch" | "control-structure":
@@ -57,20 +51,57 @@ def done(sketch: Sketch) -> Image.Image:
     raise AssertionError(f"sketch does no {sketch.operation}")
 
 
+def _edited(source: Image.Image, mask: Image.Image, sketch: Sketch) -> Image.Image:
+    """*source* changed where *mask* is white; what is transparent elsewhere stays so."""
+    picture = source.convert("RGB")
+    match sketch.operation:
+        case "erase":
+            edited = _filled(picture, mask)
+        case "search-and-recolor":
+            return _with_alpha_of(
+                source, _composed(_in_tone_of(picture, _scene(sketch)), picture, mask)
+            )
+        case _:
+            edited = _composed(_scene(sketch), picture, mask)
+    return _with_alpha_of(source, edited, mask)
+
+
+def _with_alpha_of(
+    source: Image.Image, edited: Image.Image, painted: Image.Image | None = None
+) -> Image.Image:
+    """*edited* as transparent as *source*, but where it was *painted* over."""
+    if source.mode == "RGBA":
+        alpha = source.getchannel("A")
+        edited.putalpha(ImageChops.lighter(alpha, painted) if painted is not None else alpha)
+    return edited
+
+
 def _scene(sketch: Sketch, kept: Image.Image | None = None) -> Image.Image:
     """A scene by the words and the seed, at the picture's size, led by *kept* where it is given."""
     from adapters.providers.sketch.paint import scene
 
-    shrink = min(1.0, (_MOST_PAINTED / (sketch.width * sketch.height)) ** 0.5)
-    width, height = (max(16, round(side * shrink)) for side in (sketch.width, sketch.height))
+    size = (sketch.width, sketch.height)
+    # Of a picture that is narrower than any scene the middle of a scene is painted.
+    wide, high = max(size[0], size[1] / _NARROWEST), max(size[1], size[0] / _NARROWEST)
+    shrink = min(1.0, (_MOST_PAINTED / (wide * high)) ** 0.5)
+    width, height = (max(16, round(side * shrink)) for side in (wide, high))
+    box = _middle((width, height), (size[0] * shrink, size[1] * shrink))
     frame = Frame(width, height)
     display = style.apply(scene(replace(sketch, width=width, height=height), frame), frame,
                           sketch.style)  # fmt: skip
     if kept is not None:
         led = kept.resize((width, height), Image.Resampling.LANCZOS)
+        led.paste(kept.resize((box[2] - box[0], box[3] - box[1])), box)
         display = guided.guide(display, led, frame)
     painted = Image.fromarray(finish.to_bytes(display))
-    return painted.resize((sketch.width, sketch.height), Image.Resampling.LANCZOS)
+    return painted.resize(size, Image.Resampling.LANCZOS, box)
+
+
+def _middle(whole: tuple[int, int], part: tuple[float, float]) -> tuple[int, int, int, int]:
+    """Where a *part* of this size lies, at most all of it, in the middle of the *whole*."""
+    sides = [min(most, max(1, round(side))) for most, side in zip(whole, part, strict=True)]
+    left, top = ((most - side) // 2 for most, side in zip(whole, sides, strict=True))
+    return left, top, left + sides[0], top + sides[1]
 
 
 def _mask(sketch: Sketch, size: tuple[int, int]) -> Image.Image:

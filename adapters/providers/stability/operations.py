@@ -18,7 +18,7 @@ from schemas.requests import AspectRatio
 
 MODELS = tuple(one for one in Operation if one is not Operation.VARIATION)
 
-LEAST_SIDE = 64
+LEAST_SIDE, LEAST_SIDE_FAST = 64, 32
 MOST_PIXELS = 9_437_184
 # What is upscaled in one of these ways is scaled down to it first.
 MOST_UPSCALED = 1_048_576
@@ -111,8 +111,9 @@ def dropped(request: PaintRequest) -> tuple[str, ...]:
 
 def checked(operation: Operation, size: Size) -> Size:
     """The size in which the service takes a picture of *size*. Raises `ProviderRefused`."""
-    if min(size.width, size.height) < LEAST_SIDE:
-        raise _refused(f"the picture has {size} pixels; a side must have {LEAST_SIDE}")
+    least = LEAST_SIDE_FAST if operation is Operation.UPSCALE_FAST else LEAST_SIDE
+    if min(size.width, size.height) < least:
+        raise _refused(f"the picture has {size} pixels; each side must have {least} at least")
     if operation in (Operation.UPSCALE_FAST, Operation.UPSCALE_CREATIVE):
         shrink = min(
             1.0,
@@ -121,7 +122,7 @@ def checked(operation: Operation, size: Size) -> Size:
         )
         if shrink < 1:
             size = Size(int(size.width * shrink), int(size.height * shrink))
-            if min(size.width, size.height) < LEAST_SIDE:
+            if min(size.width, size.height) < least:
                 raise _refused(f"the picture is too narrow to be scaled down to {size} pixels")
     elif size.pixels > MOST_PIXELS:
         raise _refused(f"the picture has {size} pixels; at most {MOST_PIXELS} are taken")
