@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from typing import Any
 from uuid import UUID
 
@@ -116,6 +117,26 @@ async def test_what_was_transparent_stays_so_unless_it_was_painted_over() -> Non
     assert np.array_equal(wider[:, 16:], np.asarray(sheer))
     toned = sheer_pixels(await picture(Operation.SEARCH_AND_RECOLOR, source=png(sheer)))
     assert np.array_equal(toned[..., 3], np.asarray(alpha))
+
+
+@pytest.mark.parametrize(
+    "operation", [Operation.ERASE, Operation.REMOVE_BACKGROUND, Operation.CONTROL_STYLE]
+)
+async def test_a_large_picture_takes_little_beside_its_own_pixels(operation: Operation) -> None:
+    size = (4_000, 3_000)
+    large, white = (Image.open(io.BytesIO(one)).resize(size) for one in (SOURCE, png(mask())))
+    sketch = Sketch(
+        prompt="a lighthouse", negative_prompt="", seed=9, style=None, detail="final",
+        source=png(large), mask=png(white), operation=operation.value,
+        width=size[0], height=size[1],
+    )  # fmt: skip
+    tracemalloc.start()
+    try:
+        paint_png(sketch)
+        # What numpy takes; in floats the pixels alone would be 144 MB, and their sums as much.
+        assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("size", [(8_000, 2), (2, 8_000), (1, 1)])

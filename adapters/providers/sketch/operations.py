@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
 
 from adapters.errors import BadPicture
 from adapters.pictures import codec
@@ -23,6 +23,7 @@ _FEATHER = 0.01
 # What is as near to the border's colour (of 0..1) is background; what is farther than the second
 # is not.
 _BACKGROUND, _SUBJECT = 0.06, 0.16
+_ROWS_AT_ONCE = 256
 
 
 def done(sketch: Sketch) -> Image.Image:
@@ -131,9 +132,17 @@ def _composed(new: Image.Image, old: Image.Image, mask: Image.Image) -> Image.Im
 
 def _filled(picture: Image.Image, mask: Image.Image) -> Image.Image:
     """What is masked is filled with the colours around it, from coarse to fine."""
-    keep = 1 - np.asarray(mask, np.float32)[..., None] / 255
-    pixels = np.asarray(picture, np.float32)
-    return Image.fromarray(np.round(_pulled(pixels * keep, keep)).astype(np.uint8))
+    # So softly that a small picture of it is enough; the largest would take gigabytes.
+    shrink = min(1.0, (_MOST_PAINTED / (picture.width * picture.height)) ** 0.5)
+    size = tuple(max(1, round(side * shrink)) for side in picture.size)
+    small = picture.resize(size, Image.Resampling.BOX)
+    hole = mask.resize(size, Image.Resampling.BOX)
+    if shrink < 1:  # what is masked in part holds colours that are to go
+        hole = hole.point([0] + [255] * 255)
+    keep = 1 - np.asarray(hole, np.float32)[..., None] / 255
+    filled = np.round(_pulled(np.asarray(small, np.float32) * keep, keep)).astype(np.uint8)
+    filling = Image.fromarray(filled).resize(picture.size, Image.Resampling.BILINEAR)
+    return Image.composite(filling, picture, mask)
 
 
 def _pulled(weighted: Array, weight: Array) -> Array:
@@ -178,20 +187,27 @@ def _outpainted(picture: Image.Image, sketch: Sketch) -> Image.Image:
 
 def _in_tone_of(picture: Image.Image, model: Image.Image) -> Image.Image:
     """*picture* with the means and spreads of the colours of *model*."""
-    own, other = (np.asarray(one, np.float32) for one in (picture, model))
-    spread = other.std(axis=(0, 1)) / np.maximum(own.std(axis=(0, 1)), 1)
-    toned = (own - own.mean(axis=(0, 1))) * spread + other.mean(axis=(0, 1))
-    return Image.fromarray(np.clip(np.round(toned), 0, 255).astype(np.uint8))
+    own, other = ImageStat.Stat(picture), ImageStat.Stat(model)
+    table: list[int] = []
+    for mean, spread, wanted, wide in zip(
+        own.mean, own.stddev, other.mean, other.stddev, strict=True
+    ):
+        toned = (np.arange(256) - mean) * (wide / max(spread, 1)) + wanted
+        table += np.clip(np.round(toned), 0, 255).astype(int).tolist()
+    return picture.point(table)
 
 
 def _without_background(picture: Image.Image) -> Image.Image:
     """What has the colour of the nearest border goes."""
-    pixels = np.asarray(picture, np.float32) / 255
-    top, bottom = np.median(pixels[0], axis=0), np.median(pixels[-1], axis=0)
-    away = np.minimum(
-        np.abs(pixels - top).max(axis=2), np.abs(pixels - bottom).max(axis=2)
-    )  # fmt: skip
-    alpha = np.clip((away - _BACKGROUND) / (_SUBJECT - _BACKGROUND), 0, 1) * 255
+    pixels = np.asarray(picture)
+    top, bottom = (np.median(row, axis=0).astype(np.float32) / 255 for row in pixels[[0, -1]])
+    alpha = np.empty(pixels.shape[:2], np.uint8)
+    for first in range(0, len(pixels), _ROWS_AT_ONCE):
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        band = pixels[rows].astype(np.float32) / 255
+        away = np.minimum(np.abs(band - top).max(axis=2), np.abs(band - bottom).max(axis=2))
+        shown = np.clip((away - _BACKGROUND) / (_SUBJECT - _BACKGROUND), 0, 1) * 255
+        alpha[rows] = np.round(shown).astype(np.uint8)
     cut = picture.convert("RGBA")
-    cut.putalpha(Image.fromarray(np.round(alpha).astype(np.uint8)))
+    cut.putalpha(Image.fromarray(alpha))
     return cut
