@@ -15,7 +15,7 @@ import structlog
 
 from adapters.errors import NoSuchObject
 from adapters.ports import BlobStore, Ids
-from adapters.store import reads
+from adapters.store import job_reads, picture_reads
 from pipeline.errors import BlogGone, NoSuchJob, NotApprovable
 from pipeline.final import final_price
 from pipeline.journal import Journal
@@ -70,7 +70,7 @@ async def approval_links(
     address: Callable[[str], str],
 ) -> ApprovalLinksResponse:
     """Links that approve and reject a completed draft; *address* makes a URL of a token."""
-    job = await journal.read(reads.job, tenant, job_id)
+    job = await journal.read(job_reads.job, tenant, job_id)
     if job is None:
         raise NoSuchJob(job_id)
     if not job.is_draft:
@@ -96,7 +96,7 @@ async def draft_of(
         raise NoSuchJob(link.job_id)
     job = found.draft
     provider = providers.by_name.get(job.provider)
-    images = await journal.read(reads.images_of_jobs, link.tenant, [job.id])
+    images = await journal.read(picture_reads.images_of_jobs, link.tenant, [job.id])
     return Draft(
         job=job,
         picture=await _picture(images[0], blobs) if images else None,
@@ -109,7 +109,7 @@ async def draft_of(
 async def check_blog(draft: Draft, journal: Journal) -> None:
     """Raise `BlogGone` where the draft's post was deleted: there is nothing to decide."""
     blog_id = draft.job.blog_id
-    blog = await journal.read(reads.blog, draft.job.tenant, blog_id) if blog_id else None
+    blog = await journal.read(picture_reads.blog, draft.job.tenant, blog_id) if blog_id else None
     if blog is not None and blog.deleted_at is not None:
         raise BlogGone(blog.blog_id)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from adapters.ports import Ids
-from adapters.store import reads
+from adapters.store import picture_reads
 from pipeline.errors import BlogGone, NoSuchCandidate, NoSuchSlot
 from pipeline.journal import Journal
 from pipeline.slots import Moment, Slot, filled_with, next_version, standing_of, write_slot
@@ -35,7 +35,7 @@ async def roll_back(
     named = image_id or job_id
     assert named is not None
     candidate = await journal.read(
-        reads.slot_candidate, place.tenant, place.blog_id, image_id=image_id, job_id=job_id
+        picture_reads.slot_candidate, place.tenant, place.blog_id, image_id=image_id, job_id=job_id
     )
     if candidate is None or Slot.of(candidate) != place:
         await _check_slot(place, journal)
@@ -117,9 +117,9 @@ def _present(look: Look, place: Slot) -> BlogSlotRow:
 
 
 async def _check_slot(place: Slot, journal: Journal) -> None:
-    blog = await journal.read(reads.blog, place.tenant, place.blog_id)
+    blog = await journal.read(picture_reads.blog, place.tenant, place.blog_id)
     if blog is not None and blog.deleted_at is not None:
         raise BlogGone(place.blog_id)
-    slots = await journal.read(reads.slots, place.tenant, place.blog_id)
+    slots = await journal.read(picture_reads.slots, place.tenant, place.blog_id)
     if place not in map(Slot.of, slots):
         raise NoSuchSlot(str(place))

@@ -5,7 +5,7 @@ from uuid import UUID
 import structlog
 
 from adapters.ports import BlobStore, Ids
-from adapters.store import reads
+from adapters.store import job_reads
 from pipeline.errors import (
     BatchCancelled,
     BlogDeleted,
@@ -42,9 +42,9 @@ async def cancel_batch(batch_id: UUID, *, tenant: str, journal: Journal, ids: Id
     changes nothing; raises `CannotCancelBatch` when there is nothing left to be cancelled.
     """
     while True:
-        if await journal.read(reads.batch, tenant, batch_id) is None:
+        if await journal.read(job_reads.batch, tenant, batch_id) is None:
             raise NoSuchBatch(batch_id)
-        jobs = await journal.read(reads.jobs_of_batch, tenant, batch_id)
+        jobs = await journal.read(job_reads.jobs_of_batch, tenant, batch_id)
         try:
             step = _cancellation(batch_id, [job.id for job in jobs], journal, ids)
             cancelled = await record_moves(journal, step, cancels=batch_id)
@@ -97,12 +97,12 @@ async def retry_batch(
     it is simply called again. Raises `BatchCancelled`; `BlogDeleted`, `BudgetExceeded` or
     `PriceUnknown` where that is why no failed job came back.
     """
-    batch = await journal.read(reads.batch, tenant, batch_id)
+    batch = await journal.read(job_reads.batch, tenant, batch_id)
     if batch is None:
         raise NoSuchBatch(batch_id)
     if batch.cancelled_at is not None:
         raise BatchCancelled(batch_id)
-    jobs = await journal.read(reads.jobs_of_batch, tenant, batch_id)
+    jobs = await journal.read(job_reads.jobs_of_batch, tenant, batch_id)
     newest = {job.final_job_id for job in jobs}
     retried: list[UUID] = []
     refused: PipelineError | None = None

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from adapters.store import reads
+from adapters.store import job_reads, money_reads, picture_reads
 from pipeline.addresses import BaseUrl
 from pipeline.errors import NoSuchBatch
 from pipeline.estimates import Estimates
@@ -38,15 +38,15 @@ async def batch_status(
     estimates: Estimates,
 ) -> BatchStatusResponse:
     """The batch's reply; raises `NoSuchBatch` for an absent one and for another tenant's."""
-    batch = await journal.read(reads.batch, tenant, batch_id)
+    batch = await journal.read(job_reads.batch, tenant, batch_id)
     if batch is None:
         raise NoSuchBatch(batch_id)
-    jobs = await journal.read(reads.jobs_of_batch, tenant, batch_id)
+    jobs = await journal.read(job_reads.jobs_of_batch, tenant, batch_id)
     done = [job.id for job in jobs if job.state is State.COMPLETED]
-    images = await journal.read(reads.images_of_jobs, tenant, done) if done else []
+    images = await journal.read(picture_reads.images_of_jobs, tenant, done) if done else []
     drafts = [job.id for job in jobs if job.is_draft]
-    decided = await journal.read(reads.promotions_of, tenant, drafts) if drafts else []
-    calls = await journal.read(reads.calls_of_batch, tenant, batch_id)
+    decided = await journal.read(job_reads.promotions_of, tenant, drafts) if drafts else []
+    calls = await journal.read(money_reads.calls_of_batch, tenant, batch_id)
     now = journal.now()
     latest = {one.draft_job_id: one for one in decided}
     undecided = [

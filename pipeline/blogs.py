@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from adapters.store import reads
+from adapters.store import picture_reads
 from pipeline.addresses import BaseUrl
 from pipeline.errors import BlogGone, NoSuchSlot
 from pipeline.journal import Journal
@@ -27,15 +27,15 @@ async def blog_images(
     blog_id: str, *, tenant: str, journal: Journal, base_url: BaseUrl
 ) -> BlogImagesResponse:
     """What stands in each place of a blog, in the order of role and position."""
-    blog = await journal.read(reads.blog, tenant, blog_id)
+    blog = await journal.read(picture_reads.blog, tenant, blog_id)
     if blog is not None and blog.deleted_at is not None:
         raise BlogGone(blog_id)
     # The slots first: what they name was committed with them or before, so it is found after.
-    slots = await journal.read(reads.slots, tenant, blog_id)
-    candidates = await journal.read(reads.slot_candidates, tenant, blog_id)
-    changes = await journal.read(reads.slot_changes, tenant, blog_id)
+    slots = await journal.read(picture_reads.slots, tenant, blog_id)
+    candidates = await journal.read(picture_reads.slot_candidates, tenant, blog_id)
+    changes = await journal.read(picture_reads.slot_changes, tenant, blog_id)
     ids = {one.image_id for one in candidates} | {one.image_id for one in changes if one.image_id}
-    images = await journal.read(reads.images, tenant, list(ids)) if ids else []
+    images = await journal.read(picture_reads.images, tenant, list(ids)) if ids else []
     seen = _Seen(base_url, {one.id: one for one in images if one.deleted_at is None})
     of_slot: dict[Slot, list[SlotCandidateRow]] = defaultdict(list)
     for candidate in candidates:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from adapters.store import reads
+from adapters.store import money_reads
 from pipeline.errors import BudgetExceeded, NoSuchBudget, PriceUnknown
 from pipeline.journal import Journal
 from schemas.replies import BudgetListResponse, BudgetResponse
@@ -103,7 +103,7 @@ async def set_budget(
     await journal.record(_counting(_scope(period, blog_id, tenant, journal.now()), journal.now()))
     now = journal.now()
     scope = _scope(period, blog_id, tenant, now)
-    uncounted = await journal.read(reads.uncounted, tenant, scope.blog_id, scope.day)
+    uncounted = await journal.read(money_reads.uncounted, tenant, scope.blog_id, scope.day)
     budget = await journal.record(_limiting(scope, limit, uncounted, now))
     log.info("budget_set", blog_id=blog_id, period=period.value, limit=str(limit))
     return budget
@@ -133,7 +133,7 @@ async def budget_list(*, tenant: str, journal: Journal) -> BudgetListResponse:
 async def limits(tenant: str, journal: Journal) -> list[BudgetResponse]:
     """Where all of the tenant's budgets stand."""
     day = day_of(journal.now())
-    found = await journal.read(reads.budgets, tenant, day)
+    found = await journal.read(money_reads.budgets, tenant, day)
     standings = (
         standing(budget, spend, day if budget.period is Period.DAY else ALL)
         for budget, spend in found

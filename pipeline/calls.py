@@ -7,7 +7,7 @@ from uuid import UUID
 
 import structlog
 
-from adapters.store import reads
+from adapters.store import job_reads, money_reads
 from pipeline.budget_limits import root
 from pipeline.errors import CallNotUnknown, NoSuchCall, ResolvedOtherwise
 from pipeline.journal import Journal
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 async def list_calls(filters: CallFilters, *, tenant: str, journal: Journal) -> CallListResponse:
     """One page of calls, those of the newest jobs first."""
     found = await journal.read(
-        reads.calls_page,
+        money_reads.calls_page,
         tenant,
         before=filters.before,
         limit=filters.limit + 1,  # one more tells whether there is a next page
@@ -77,11 +77,11 @@ async def resolve_call(
     named = (job_key(job_id), key)
     shared = (root(tenant),) if found.charged else ()  # the budgets that the charge falls under
     call = await record_moves(journal, Step("resolve_call", decide, named, shared))
-    job = await journal.read(reads.job, tenant, job_id)
+    job = await journal.read(job_reads.job, tenant, job_id)
     if job is None:
         raise NoSuchCall(job_id, attempt)
     log.info("call_resolved", job_id=str(job_id), attempt=attempt, charged=found.charged)
-    calls = await journal.read(reads.calls_of_jobs, tenant, [job_id])
+    calls = await journal.read(money_reads.calls_of_jobs, tenant, [job_id])
     return ResolvedCallResponse(**_told(call, job).model_dump(), what_now=_what_now(job, calls))
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from adapters.store import reads
+from adapters.store import machine_reads
 from pipeline.errors import NoSuchProvider
 from pipeline.gate import Gate, closed, line_up, look_at, store
 from pipeline.journal import Journal
@@ -64,7 +64,7 @@ async def wake_held(providers: Providers, journal: Journal) -> None:
 async def _wake(gate: Gate, journal: Journal) -> None:
     name = gate.key.key[0]
     while held := await journal.read(
-        reads.waiting_jobs, name, Waiting.UNUSABLE.value, WOKEN_AT_ONCE
+        machine_reads.waiting_jobs, name, Waiting.UNUSABLE.value, WOKEN_AT_ONCE
     ):
         if not await journal.record(_waking(gate, held, journal)):
             return

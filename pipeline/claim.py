@@ -12,7 +12,7 @@ import structlog
 
 from adapters.errors import BlobStoreUnavailable, NoSuchObject
 from adapters.ports import MADE_OF_SOURCE
-from adapters.store import reads
+from adapters.store import picture_reads
 from pipeline.budget_limits import day_of
 from pipeline.fallback import hand_over, is_busy_for_long, next_hand
 from pipeline.final import way_of
@@ -123,7 +123,7 @@ async def _load(wanted: Wanted, worker: Worker) -> Source:
 async def _bytes_of(picture: UUID | str, tenant: str, worker: Worker) -> bytes | None:
     key = picture
     if isinstance(picture, UUID):
-        image = await worker.journal.read(reads.image, tenant, picture)
+        image = await worker.journal.read(picture_reads.image, tenant, picture)
         if image is None:
             return None
         key = image.key

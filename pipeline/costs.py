@@ -6,8 +6,8 @@ from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 
-from adapters.store import reads
-from adapters.store.reads import Charge
+from adapters.store import money_reads, picture_reads
+from adapters.store.money_reads import Charge
 from pipeline.errors import NoSuchBlog
 from pipeline.journal import Journal
 from pipeline.ledger import CHARGED, MAYBE_CHARGED, Calls, Spending, asked, spending
@@ -22,9 +22,9 @@ SHARE_PLACES = Decimal("0.0001")
 
 async def blog_costs(blog_id: str, *, tenant: str, journal: Journal) -> BlogCostsResponse:
     """The costs of a blog, a deleted one included: what was spent stays spent."""
-    if await journal.read(reads.blog, tenant, blog_id) is None:
+    if await journal.read(picture_reads.blog, tenant, blog_id) is None:
         raise NoSuchBlog(blog_id)
-    charges = await journal.read(reads.charges_of_blog, tenant, blog_id)
+    charges = await journal.read(money_reads.charges_of_blog, tenant, blog_id)
     by_quality = [
         _of_quality(quality, found)
         for quality in Quality
@@ -48,7 +48,7 @@ async def day_costs(
     day = day or journal.now().astimezone(UTC).date()
     begins = datetime.combine(day, time(), UTC)
     ends = begins + timedelta(days=1) if day < date.max else datetime.max.replace(tzinfo=UTC)
-    found = await journal.read(reads.charges_of_day, tenant, begins, ends)
+    found = await journal.read(money_reads.charges_of_day, tenant, begins, ends)
     by_model = [
         _of_model(provider, model, [Calls(*one[2:]) for one in charges], providers)
         for (provider, model), charges in groupby(found, key=itemgetter(0, 1))

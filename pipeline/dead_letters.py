@@ -11,7 +11,7 @@ import structlog
 from adapters.delivery import error_text
 from adapters.errors import Unavailable
 from adapters.ports import Ids
-from adapters.store import reads
+from adapters.store import event_reads
 from pipeline.errors import NoSuchDeadLetter, NoSuchSubscriber, RedriveFailed
 from pipeline.inbox import redriving
 from pipeline.journal import Journal, JournalClosed, JournalFull
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 async def find(subscriber: str, event_id: UUID, *, tenant: str, journal: Journal) -> DeadLetter:
     """The dead letter, or `NoSuchDeadLetter`."""
-    found = await journal.read(reads.dead_letter, tenant, subscriber, event_id)
+    found = await journal.read(event_reads.dead_letter, tenant, subscriber, event_id)
     if found is None:
         raise NoSuchDeadLetter(subscriber, event_id)
     return found

@@ -8,7 +8,7 @@ import structlog
 
 from adapters.errors import BlobStoreUnavailable
 from adapters.ports import BlobStore, Ids
-from adapters.store import reads
+from adapters.store import job_reads, picture_reads
 from pipeline.errors import ImageInUse, NoSuchBlog, NoSuchImage
 from pipeline.journal import Journal
 from pipeline.move import job_key, move_job
@@ -32,8 +32,8 @@ async def delete_image(
     A mere candidate may be deleted: it is listed no more, and nothing rolls back to it. Where it
     only is too old (*aged*), that of a held post is in use as well.
     """
-    image = await journal.read(reads.image, tenant, image_id)
-    job = await journal.read(reads.job, tenant, image.job_id) if image is not None else None
+    image = await journal.read(picture_reads.image, tenant, image_id)
+    job = await journal.read(job_reads.job, tenant, image.job_id) if image is not None else None
     if image is None or job is None:
         raise NoSuchImage(image_id)
     now = journal.now()
@@ -103,7 +103,9 @@ async def delete_blog(blog_id: str, *, tenant: str, journal: Journal, ids: Ids) 
     deleted_at: datetime | None = None
     cancelled = 0
     while True:
-        queued = await journal.read(reads.queued_jobs_of_blog, tenant, blog_id, CANCELLED_AT_ONCE)
+        queued = await journal.read(
+            job_reads.queued_jobs_of_blog, tenant, blog_id, CANCELLED_AT_ONCE
+        )
         if deleted_at is not None and not queued:
             return DeletedBlog(deleted_at, cancelled)
         step = _deletion(blog_id, tenant, list(queued), journal.now(), ids)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from adapters.store import reads
+from adapters.store import machine_reads
 from pipeline.journal import Journal
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import DispatchRow
@@ -36,7 +36,7 @@ class Dispatching:
 
     async def refresh(self) -> None:
         """See what another process, or an earlier one, has decided."""
-        found = await self.journal.read(reads.dispatch)
+        found = await self.journal.read(machine_reads.dispatch)
         if found is not None:
             self.state = DispatchRow.of(**found.model_dump())
 

@@ -14,7 +14,7 @@ import structlog
 
 from adapters.errors import Unavailable
 from adapters.ports import Clock
-from adapters.store import reads
+from adapters.store import job_reads
 from pipeline.journal import Journal
 from schemas.prices import DOCUMENT_SECONDS
 from schemas.requests import Quality
@@ -63,10 +63,10 @@ class Estimates:
     async def refresh(self) -> None:
         """Read the newest durations and how many jobs wait."""
         for quality in Quality:
-            spans = await self.journal.read(reads.recent_spans, quality.value, SAMPLES)
+            spans = await self.journal.read(job_reads.recent_spans, quality.value, SAMPLES)
             if len(spans) >= LEAST_SAMPLES:
                 self._measured[quality] = median(span.total_seconds() for span in spans)
-        self._waiting = await self.journal.read(reads.queued_count)
+        self._waiting = await self.journal.read(job_reads.queued_count)
 
     def _refresh_soon(self) -> None:
         now = self.clock.monotonic()

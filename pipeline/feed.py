@@ -1,9 +1,9 @@
 """The feed: all events of the database in one order, read once a process, given to every watcher.
 
 Without loss under concurrent commits: the reader goes by an order in which nothing can appear
-behind it (see `reads.events_after`). It is woken by the own journal, by other processes through
-the database, and by a slow poll as a safety net. Hundreds may watch: what costs is done once an
-event, or once for all events that a watcher gets together, never once an event and watcher.
+behind it (see `event_reads.events_after`). It is woken by the own journal, by other processes
+through the database, and by a slow poll as a safety net. Hundreds may watch: what costs is done
+once an event, or once for all events that a watcher gets together, never once an event and watcher.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import structlog
 
 from adapters.errors import Unavailable
 from adapters.ports import Clock
-from adapters.store import reads
+from adapters.store import event_reads
 from pipeline.journal import Journal
 from schemas.cursors import EventCursor, EventFilter, Place
 from schemas.events import cloud_event
@@ -107,7 +107,7 @@ class Feed:
 
     async def tail(self) -> EventCursor:
         """The cursor after the newest event that can be read now."""
-        return await self.journal.read(reads.tail)
+        return await self.journal.read(event_reads.tail)
 
     async def watch(
         self, wanted: EventFilter, after: EventCursor | None = None, *, follow: bool = True
@@ -122,7 +122,7 @@ class Feed:
         begin = tail if follow else EventCursor.beginning(tail.lineage)
         if after is not None:
             begin = after
-            if not await self.journal.read(reads.holds, after):
+            if not await self.journal.read(event_reads.holds, after):
                 begin = tail
                 yield Reset(tail)
         pages = self._follow(begin, tail, wanted) if follow else self._rows(begin, wanted)
@@ -133,7 +133,7 @@ class Feed:
     async def watch_job(self, tenant: str, job_id: UUID) -> AsyncGenerator[Sequence[Seen] | Reset]:
         """Give every event of a job from its first on, without end."""
         tail = await self.tail()
-        rows = await self.journal.read(reads.events_of_stream, tenant, "job", str(job_id))
+        rows = await self.journal.read(event_reads.events_of_stream, tenant, "job", str(job_id))
         # What cannot be read in order yet comes after the tail, even with a lower sequence.
         history = [row for row in rows if Place.of(row) <= tail.place]
         yield [Seen(row, EventCursor.of(tail.lineage, row)) for row in history]
@@ -188,7 +188,7 @@ class Feed:
         return _Page(seen, told[-1].cursor if told else after)
 
     async def _read(self, after: EventCursor, wanted: EventFilter | None = None) -> _Page:
-        rows, cursor = await self.journal.read(reads.events_after, after, PAGE, wanted)
+        rows, cursor = await self.journal.read(event_reads.events_after, after, PAGE, wanted)
         return _Page([Seen(row, EventCursor.of(after.lineage, row)) for row in rows], cursor)
 
     async def _read_on(self, at: EventCursor) -> None:

@@ -4,7 +4,7 @@ import structlog
 
 from adapters.errors import AdapterError, NoSuchObject
 from adapters.ports import BlobStore, Pictures
-from adapters.store import reads
+from adapters.store import picture_reads
 from pipeline.journal import Journal
 from schemas.fidelity import Fidelity
 from schemas.tables import JobRow
@@ -22,7 +22,7 @@ async def compare_with_draft(
     """
     if job.draft_job_id is None:
         return None
-    images = await journal.read(reads.images_of_jobs, job.tenant, [job.draft_job_id])
+    images = await journal.read(picture_reads.images_of_jobs, job.tenant, [job.draft_job_id])
     draft = next((image for image in images if image.index == 0), None)
     if draft is None:
         log.info("final_not_compared", job_id=str(job.id), reason="the draft's picture was deleted")

@@ -7,7 +7,7 @@ from typing import TypeVar
 import pydantic_core
 from pydantic import BaseModel
 
-from adapters.store import reads
+from adapters.store import job_reads
 from pipeline.errors import IdempotencyKeyReused
 from pipeline.journal import Journal
 from schemas.step import Look, RowKey
@@ -44,7 +44,7 @@ async def earlier_reply(
     request: BaseModel, reply: type[R], *, tenant: str, route: str, key: str, journal: Journal
 ) -> R | None:
     """As `first_reply`, without a step: what cannot be done now may have been done before."""
-    first = await journal.read(reads.kept_reply, tenant, route, key)
+    first = await journal.read(job_reads.kept_reply, tenant, route, key)
     return _reply_of(first, _hash(request), reply) if first is not None else None
 
 

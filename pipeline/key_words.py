@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from adapters.store import reads
+from adapters.store import machine_reads
 from pipeline.journal import Journal
 from pipeline.providers import Providers
 from schemas.replies import WaitingResponse
@@ -42,7 +42,7 @@ def pause_words(row: ProviderRow) -> str:
 
 async def key_rows(providers: Providers, journal: Journal) -> Mapping[str, ProviderRow]:
     """What is known of the present key of each provider, by the provider's name."""
-    rows = await journal.read(reads.provider_keys)
+    rows = await journal.read(machine_reads.provider_keys)
     present = {gate.key.key for gate in providers.gates}
     return {row.provider: row for row in rows if (row.provider, row.fingerprint) in present}
 

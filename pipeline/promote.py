@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from adapters.ports import Ids
-from adapters.store import reads
+from adapters.store import job_reads
 from pipeline.budgets import hold, hold_keys
 from pipeline.errors import (
     BatchCancelled,
@@ -90,13 +90,13 @@ class Candidate:
 
 async def candidate(draft_id: UUID, tenant: str, journal: Journal) -> Candidate | None:
     """The draft with what was decided about it; None where there is no such job."""
-    draft = await journal.read(reads.job, tenant, draft_id)
+    draft = await journal.read(job_reads.job, tenant, draft_id)
     if draft is None:
         return None
-    last = await journal.read(reads.last_promotion, tenant, draft_id)
+    last = await journal.read(job_reads.last_promotion, tenant, draft_id)
     if last is None or last.final_job_id is None:
         return Candidate(draft, last)
-    return Candidate(draft, last, await journal.read(reads.job, tenant, last.final_job_id))
+    return Candidate(draft, last, await journal.read(job_reads.job, tenant, last.final_job_id))
 
 
 async def promote(

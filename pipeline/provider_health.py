@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from statistics import median
 
-from adapters.store import reads
+from adapters.store import job_reads, machine_reads
 from pipeline.estimates import LEAST_SAMPLES
 from pipeline.journal import Journal
 from pipeline.key_words import circuit_words, key_rows, pause_words
@@ -22,14 +22,14 @@ async def provider_health(
     Tenants share the keys; of jobs, each is told of its own.
     """
     rows = await key_rows(providers, journal)
-    queues = {queue.provider: queue for queue in await journal.read(reads.queues, tenant)}
-    spans = await journal.read(reads.recent_spans_by_provider)
+    queues = {queue.provider: queue for queue in await journal.read(machine_reads.queues, tenant)}
+    spans = await journal.read(machine_reads.recent_spans_by_provider)
     now = journal.now()
     found = []
     for name in sorted({*providers.by_name, *providers.stand_ins, *queues}):
         health = _health(name, rows.get(name), providers, now)
         if health.probe_job_id is not None and not await journal.read(
-            reads.job, tenant, health.probe_job_id
+            job_reads.job, tenant, health.probe_job_id
         ):
             health.probe_job_id = None
         queue = queues.get(name)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from adapters.ports import Ids, ImageProvider
-from adapters.store import reads
+from adapters.store import job_reads, picture_reads
 from pipeline.batch import asked_jobs
 from pipeline.budget_limits import limits, refusal
 from pipeline.errors import BatchCancelled, BlogDeleted, BudgetExceeded, PriceUnknown
@@ -100,7 +100,7 @@ async def quoted(
 
 async def _check_blogs(jobs: Sequence[JobRow], tenant: str, journal: Journal) -> None:
     for blog_id in dict.fromkeys(job.blog_id for job in jobs if job.blog_id is not None):
-        blog = await journal.read(reads.blog, tenant, blog_id)
+        blog = await journal.read(picture_reads.blog, tenant, blog_id)
         if blog is not None and blog.deleted_at is not None:
             raise BlogDeleted(blog_id)
 
@@ -109,7 +109,7 @@ async def _check_batch(final: JobRow, tenant: str, journal: Journal) -> None:
     """A final of a batch's draft belongs to that batch."""
     if final.batch_id is None:
         return
-    batch = await journal.read(reads.batch, tenant, final.batch_id)
+    batch = await journal.read(job_reads.batch, tenant, final.batch_id)
     if batch is not None and batch.cancelled_at is not None:
         raise BatchCancelled(batch.id)
 

@@ -15,7 +15,7 @@ import structlog
 from adapters import traces
 from adapters.errors import QueueUnavailable, Unavailable
 from adapters.ports import Backoff, Clock, EventBus, TaskQueue
-from adapters.store.reads import Sending
+from adapters.store.machine_reads import Sending
 from pipeline.journal import Journal, JournalClosed
 from schemas.events import cloud_event
 from schemas.step import Look, SentMark, Step, Writes

@@ -13,7 +13,7 @@ import structlog
 
 from adapters.delivery import Delivery, Quarantine, Subscription
 from adapters.ports import Clock, Ids
-from adapters.store import reads
+from adapters.store import event_reads
 from pipeline.errors import NoSuchSubscriber, ReplayCursorUnknown, SubscriberTakesOthers
 from pipeline.inbox import reapplying
 from pipeline.journal import Journal
@@ -60,11 +60,11 @@ class Replay:
         subscriber = self._subscriber(asked.subscriber)
         types = _types(asked, subscriber)
         wanted = EventFilter(tenant, types, since=asked.since, until=asked.until)
-        tail = await self.journal.read(reads.tail)
+        tail = await self.journal.read(event_reads.tail)
         end = await self._known(asked.end) or tail
         after = await self._known(asked.after) or EventCursor.beginning(end.lineage)
         if asked.dry_run:
-            found = await self.journal.read(reads.event_counts, after, end, wanted)
+            found = await self.journal.read(event_reads.event_counts, after, end, wanted)
             return ReplayResponse(
                 events=sum(found.values()),
                 by_type=found,
@@ -74,7 +74,9 @@ class Replay:
                 end=str(end),
             )
         limit = max(1, int(min(self.most_in_a_part, self.events_per_second * PART_SECONDS)))
-        events, cursor = await self.journal.read(reads.events_after, after, limit, wanted, end)
+        events, cursor = await self.journal.read(
+            event_reads.events_after, after, limit, wanted, end
+        )
         failed = await self._send_all(events, subscriber, reapply=asked.reapply)
         log.info(
             "events_replayed",
@@ -104,7 +106,7 @@ class Replay:
         """The cursor that *text* is, of this database; None where none was given."""
         cursor = EventCursor.parse(text) if text is not None else None
         if text is not None and (
-            cursor is None or not await self.journal.read(reads.holds, cursor)
+            cursor is None or not await self.journal.read(event_reads.holds, cursor)
         ):
             raise ReplayCursorUnknown(text)
         return cursor

@@ -6,7 +6,7 @@ from uuid import UUID
 import structlog
 
 from adapters.ports import BlobStore, Ids
-from adapters.store import reads
+from adapters.store import job_reads
 from pipeline.budgets import hold, hold_keys
 from pipeline.errors import (
     BatchCancelled,
@@ -51,7 +51,7 @@ async def retry(
     or completed is a 409, and so is the final of a draft that was rejected or has another final.
     """
     while True:
-        job = await journal.read(reads.job, tenant, job_id)
+        job = await journal.read(job_reads.job, tenant, job_id)
         if job is None:
             raise NoSuchJob(job_id)
         if job.state not in RETRIABLE:

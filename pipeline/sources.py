@@ -7,7 +7,7 @@ from uuid import UUID
 
 from adapters.errors import BadPicture
 from adapters.ports import Fetcher, Pictures
-from adapters.store import reads
+from adapters.store import job_reads, picture_reads
 from pipeline.addresses import BaseUrl
 from pipeline.fetch import fetch_picture
 from pipeline.journal import Journal
@@ -80,19 +80,19 @@ class Sources:
         return Found(taken.width, taken.height, data=taken.data, content_type=taken.content_type)
 
     async def of_image(self, image_id: UUID, name: str) -> Found:
-        image = await self.journal.read(reads.image, self.tenant, image_id)
+        image = await self.journal.read(picture_reads.image, self.tenant, image_id)
         if image is None:
             raise SourceNotUsable(name, image_id, "there is no such picture, or it was deleted")
         return await self._found(image)
 
     async def _of_job(self, job_id: UUID) -> Found:
-        job = await self.journal.read(reads.job, self.tenant, job_id)
+        job = await self.journal.read(job_reads.job, self.tenant, job_id)
         if job is None:
             raise SourceNotUsable("job_id", job_id, "there is no such job")
         if job.state is not State.COMPLETED:
             reason = f"it is {job.state.value}, not completed"
             raise SourceNotUsable("job_id", job_id, reason)
-        images = await self.journal.read(reads.images_of_jobs, self.tenant, [job_id])
+        images = await self.journal.read(picture_reads.images_of_jobs, self.tenant, [job_id])
         if not images:
             raise SourceNotUsable("job_id", job_id, "its picture was deleted")
         return _of(images[0], job)
@@ -101,7 +101,7 @@ class Sources:
         """An address of ours is looked up and never fetched, under whichever host it was given."""
         image_id, is_ours = self._minted(url)
         if image_id is not None:
-            image = await self.journal.read(reads.image, self.tenant, image_id)
+            image = await self.journal.read(picture_reads.image, self.tenant, image_id)
             if image is not None:
                 return await self._found(image)
         if is_ours:
@@ -120,7 +120,7 @@ class Sources:
             return None, False
 
     async def _found(self, image: ImageRow) -> Found:
-        return _of(image, await self.journal.read(reads.job, self.tenant, image.job_id))
+        return _of(image, await self.journal.read(job_reads.job, self.tenant, image.job_id))
 
 
 def _of(image: ImageRow, job: JobRow | None) -> Found:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from adapters.store import reads
+from adapters.store import job_reads, money_reads, picture_reads
 from pipeline.addresses import BaseUrl
 from pipeline.errors import NoSuchJob
 from pipeline.estimates import Estimates, seconds_until
@@ -46,7 +46,7 @@ async def job_status(
     estimates: Estimates,
 ) -> ImageJobStatusResponse:
     """The job's reply; raises `NoSuchJob` for an absent job and for another tenant's."""
-    job = await journal.read(reads.job, tenant, job_id)
+    job = await journal.read(job_reads.job, tenant, job_id)
     if job is None:
         raise NoSuchJob(job_id)
     return await told(
@@ -60,16 +60,16 @@ async def told(
     """The reply about *job* as it was read or moved just now."""
     images: Sequence[ImageRow] = []
     if job.state is State.COMPLETED:
-        images = await journal.read(reads.images_of_jobs, job.tenant, [job.id])
+        images = await journal.read(picture_reads.images_of_jobs, job.tenant, [job.id])
     decided = await decisions([job], tenant=job.tenant, journal=journal)
     now = journal.now()
     ahead = None
     if job.state is State.QUEUED and not seconds_until(job.not_before, now):
-        ahead = await journal.read(reads.queued_count, job.id)
+        ahead = await journal.read(job_reads.queued_count, job.id)
     return status_reply(
         job,
         images,
-        await journal.read(reads.calls_of_jobs, job.tenant, [job.id]),
+        await journal.read(money_reads.calls_of_jobs, job.tenant, [job.id]),
         now=now,
         base_url=base_url,
         estimates=estimates,
@@ -86,7 +86,7 @@ async def decisions(
     drafts = [job.id for job in jobs if job.is_draft and job.state is State.COMPLETED]
     if not drafts:
         return {}
-    found = await journal.read(reads.promotions_of, tenant, drafts)
+    found = await journal.read(job_reads.promotions_of, tenant, drafts)
     return {one.draft_job_id: one.decision for one in found}
 
 
@@ -101,7 +101,7 @@ async def list_jobs(
 ) -> JobListResponse:
     """One page of jobs, the newest first. New jobs never shift the pages behind a cursor."""
     jobs = await journal.read(
-        reads.jobs_page,
+        job_reads.jobs_page,
         tenant,
         before=filters.cursor,
         limit=filters.limit + 1,  # one more tells whether there is a next page
@@ -113,8 +113,8 @@ async def list_jobs(
     )
     page = jobs[: filters.limit]
     done = [job.id for job in page if job.state is State.COMPLETED]
-    images = await journal.read(reads.images_of_jobs, tenant, done) if done else []
-    calls = await journal.read(reads.calls_of_jobs, tenant, [job.id for job in page])
+    images = await journal.read(picture_reads.images_of_jobs, tenant, done) if done else []
+    calls = await journal.read(money_reads.calls_of_jobs, tenant, [job.id for job in page])
     decided = await decisions(page, tenant=tenant, journal=journal)
     waiting = await waits(page, journal, providers)
     now = journal.now()

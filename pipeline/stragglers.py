@@ -12,7 +12,7 @@ import structlog
 
 from adapters.errors import BlobStoreUnavailable, Unavailable
 from adapters.ports import Painting
-from adapters.store import reads
+from adapters.store import job_reads, money_reads
 from pipeline.finish import receive
 from pipeline.generate import paint_request
 from pipeline.journal import JournalClosed
@@ -54,7 +54,7 @@ class Stragglers:
         """Poll each accepted call that is overdue."""
         now = self.worker.journal.now()
         calls = await self.worker.journal.read(
-            reads.overdue_calls, CallState.ACCEPTED, now, READ_AT_ONCE
+            money_reads.overdue_calls, CallState.ACCEPTED, now, READ_AT_ONCE
         )
         limit = asyncio.Semaphore(POLLED_AT_ONCE)
 
@@ -77,7 +77,7 @@ class Stragglers:
 
     async def _poll(self, call: ProviderCall, now: datetime) -> None:
         worker = self.worker
-        job = await worker.journal.read(reads.job, call.tenant, call.job_id)
+        job = await worker.journal.read(job_reads.job, call.tenant, call.job_id)
         if job is None:
             return
         asked = JobRow.of(**job.model_dump()).changed(attempt=call.attempt, lease_token=None)

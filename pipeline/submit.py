@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from adapters.ports import Ids
-from adapters.store import reads
+from adapters.store import job_reads
 from pipeline.creation import Accepted, DraftsToLookAt, creation
 from pipeline.errors import (
     BatchCancelled,
@@ -206,7 +206,7 @@ async def _matching_draft(asked: _Asked) -> Candidate | None:
     request = asked.request
     assert request.blog_id is not None
     drafts = await asked.journal.read(
-        reads.undecided_drafts, asked.tenant, request.blog_id, request.prompt, 2
+        job_reads.undecided_drafts, asked.tenant, request.blog_id, request.prompt, 2
     )
     return Candidate(drafts[0]) if len(drafts) == 1 else None
 

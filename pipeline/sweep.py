@@ -13,8 +13,8 @@ from uuid import UUID
 import structlog
 
 from adapters.errors import BlobStoreUnavailable, StoreUnavailable, Unavailable
-from adapters.store import reads
-from adapters.store.reads import Sending
+from adapters.store import event_reads, job_reads, machine_reads, money_reads
+from adapters.store.machine_reads import Sending
 from pipeline.circuits import wake_held
 from pipeline.dispatch import Dispatching
 from pipeline.finish import receive
@@ -122,14 +122,14 @@ class Sweep:
         """
         journal = self.worker.journal
         now = journal.now()
-        jobs = await journal.read(reads.working_jobs)
+        jobs = await journal.read(machine_reads.working_jobs)
         await self._all(self._rescue(job, now, alone=True) for job in jobs)
         await self.dispatching.refresh()
         await self._send_unsent_jobs()
         await self._send_unpublished(now)
 
     async def _rescue_due(self, now: datetime) -> None:
-        jobs = await self.worker.journal.read(reads.due_jobs, now, READ_AT_ONCE)
+        jobs = await self.worker.journal.read(machine_reads.due_jobs, now, READ_AT_ONCE)
         # A job that somebody may have paid for comes before one that only waits.
         working_first = sorted(jobs, key=lambda job: job.state is State.QUEUED)
         await self._all(self._rescue(job, now) for job in working_first)
@@ -137,7 +137,7 @@ class Sweep:
     async def _settle_overdue_calls(self, now: datetime) -> None:
         # Those that were accepted are not lost: they are polled.
         calls = await self.worker.journal.read(
-            reads.overdue_calls, CallState.INTENT, now, READ_AT_ONCE
+            money_reads.overdue_calls, CallState.INTENT, now, READ_AT_ONCE
         )
         await self._all(self._settle_overdue(call, now) for call in calls)
 
@@ -183,7 +183,7 @@ class Sweep:
         """An intent is settled when it is due, whatever has become of its job."""
 
         async def settle() -> None:
-            job = await self.worker.journal.read(reads.job, call.tenant, call.job_id)
+            job = await self.worker.journal.read(job_reads.job, call.tenant, call.job_id)
             if job is not None and not await self._salvage(call):
                 # Another provider may paint the job by now: the call is that of whom it asked.
                 asked = _row(job).changed(attempt=call.attempt, provider=call.provider)
@@ -224,7 +224,7 @@ class Sweep:
         """The worker is gone: take its staged result, or settle what can be known of its call."""
         if await self._salvage(job):
             return
-        call = await self.worker.journal.read(reads.call, job.tenant, job.id, job.attempt)
+        call = await self.worker.journal.read(money_reads.call, job.tenant, job.id, job.attempt)
         if call is None:  # nobody was asked, so nothing can have been charged
             await settle_call(_row(job), Settlement.busy("no call was made", now), self.worker)
         elif call.state is CallState.ACCEPTED:
@@ -318,7 +318,7 @@ class Sweep:
         after: Sending | None = None
         while True:
             jobs = await self.worker.journal.read(
-                reads.unsent_jobs,
+                machine_reads.unsent_jobs,
                 self.incarnation,
                 READ_AT_ONCE,
                 queued_since=queued_since,
@@ -332,7 +332,7 @@ class Sweep:
         after: UUID | None = None
         while True:
             events = await self.worker.journal.read(
-                reads.unpublished_events, before, READ_AT_ONCE, after=after
+                event_reads.unpublished_events, before, READ_AT_ONCE, after=after
             )
             if not self.relay.offer_events(events) or len(events) < READ_AT_ONCE:
                 return

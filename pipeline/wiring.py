@@ -22,7 +22,7 @@ from adapters.ports import BlobStore, Fetcher, Ids, ImageProvider, Processes, We
 from adapters.providers import registry
 from adapters.providers.stability.provider import NAME as STABILITY
 from adapters.site import Site
-from adapters.store import reads
+from adapters.store import machine_reads
 from adapters.store.database import (
     AnyStore,
     check_schema,
@@ -110,7 +110,7 @@ class Limner:
         if not self.ready or self.must_stop.is_set():
             return False
         try:
-            return await self.journal.read(reads.alive)
+            return await self.journal.read(machine_reads.alive)
         except Unavailable as exc:
             log.warning("not_ready", error=str(exc))
             return False

@@ -84,7 +84,7 @@ class LetterCursor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events a reader wants; an empty part wants all. `reads.events_after` says it in SQL."""
+    """Which events a reader wants; an empty part wants all. `event_reads` says it in SQL."""
 
     tenant: str
     types: frozenset[str] = frozenset()

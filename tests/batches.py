@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
-from adapters.store import reads
+from adapters.store import job_reads
 from pipeline.batch import submit_batch
 from pipeline.batch_changes import cancel_batch
 from pipeline.promote import Promoted, promote, reject
@@ -86,18 +86,18 @@ async def stop(world: World, batch_id: UUID) -> None:
 
 
 async def decisions(world: World, draft_id: UUID) -> list[Promotion]:
-    return list(await world.store.read(reads.promotions_of, TENANT, [draft_id]))
+    return list(await world.store.read(job_reads.promotions_of, TENANT, [draft_id]))
 
 
 async def batch(world: World, batch_id: UUID) -> Batch:
     """The batch's row, after its numbers were compared with its jobs and decisions."""
-    found = await world.store.read(reads.batch, TENANT, batch_id)
+    found = await world.store.read(job_reads.batch, TENANT, batch_id)
     assert found is not None
-    jobs = await world.store.read(reads.jobs_of_batch, TENANT, batch_id)
+    jobs = await world.store.read(job_reads.jobs_of_batch, TENANT, batch_id)
     drafts = [job.id for job in jobs if job.is_draft]
     decided = {
         one.draft_job_id: one.decision
-        for one in await world.store.read(reads.promotions_of, TENANT, drafts)
+        for one in await world.store.read(job_reads.promotions_of, TENANT, drafts)
     }
     counted = Counter(COUNTED_AS[job.state] for job in jobs)
     counted |= Counter(decision.value for decision in decided.values())

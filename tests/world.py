@@ -15,7 +15,7 @@ from adapters.local.bus import LocalEventBus
 from adapters.local.ids import RandomIds
 from adapters.local.queue import LocalTaskQueue
 from adapters.ports import Clock, ImageProvider, KeyLimits, TaskAnswer
-from adapters.store import reads
+from adapters.store import event_reads, job_reads, money_reads
 from adapters.store.database import AnyStore, open_store
 from pipeline.dispatch import Dispatching
 from pipeline.estimates import Estimates
@@ -79,19 +79,19 @@ class World:
         return await generate(ImageTask(job_id=job_id, attempt=attempt), self.worker)
 
     async def job(self, job_id: UUID) -> Job:
-        job = await self.store.read(reads.job, TENANT, job_id)
+        job = await self.store.read(job_reads.job, TENANT, job_id)
         assert job is not None
         return job
 
     async def call(self, job_id: UUID, attempt: int = 1) -> ProviderCall | None:
-        return await self.store.read(reads.call, TENANT, job_id, attempt)
+        return await self.store.read(money_reads.call, TENANT, job_id, attempt)
 
     async def events(self, job_id: UUID) -> list[str]:
         found = await self.history("job", str(job_id))
         return [event.type for event in found]
 
     async def history(self, kind: str, stream: str) -> list[Event]:
-        return list(await self.store.read(reads.events_of_stream, TENANT, kind, stream))
+        return list(await self.store.read(event_reads.events_of_stream, TENANT, kind, stream))
 
 
 class _OnClock:

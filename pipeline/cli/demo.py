@@ -13,7 +13,7 @@ import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from adapters.store import reads
+from adapters.store import event_reads, picture_reads
 from pipeline.cli.reach import authorization
 from pipeline.cli.sample_post import SECTIONS, Section, write_page
 from pipeline.cli.serve import serving, until_stopped
@@ -187,7 +187,9 @@ class _Demo:
         ]
         journal = self._limner.journal
         for one in linked:
-            image = await journal.read(reads.image, self._tenant, UUID(one.slot["image_id"]))
+            image = await journal.read(
+                picture_reads.image, self._tenant, UUID(one.slot["image_id"])
+            )
             assert image is not None
             one.path = _shown(self._limner.blobs.location(image.key))
         return {
@@ -196,7 +198,7 @@ class _Demo:
             "drafts": sum(job["is_draft"] for job in done),
             "finals": sum(not job["is_draft"] for job in done),
             "linked": len(linked),
-            "events": await journal.read(reads.event_count, self._tenant, self._blog_id),
+            "events": await journal.read(event_reads.event_count, self._tenant, self._blog_id),
             "seconds": round(seconds, 2),
             "images": [one.path for one in linked],
         }

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 
-from adapters.store import reads
+from adapters.store import event_reads
 from pipeline.dead_letters import drop, find, redrive
 from pipeline.routes.dependencies import Running, Tenant
 from schemas.cursors import LetterCursor
@@ -32,12 +32,16 @@ async def list_dead_letters(
     after = LetterCursor.parse(filters.cursor) if filters.cursor is not None else None
     read, subscriber = limner.journal.read, filters.subscriber
     letters = await read(
-        reads.dead_letters, tenant, subscriber=subscriber, after=after, limit=filters.limit + 1
+        event_reads.dead_letters,
+        tenant,
+        subscriber=subscriber,
+        after=after,
+        limit=filters.limit + 1,
     )
     page = letters[: filters.limit]
     return DeadLetterListResponse(
         dead_letters=[_told(letter) for letter in page],
-        total=await read(reads.dead_letter_count, tenant, subscriber),
+        total=await read(event_reads.dead_letter_count, tenant, subscriber),
         next_cursor=str(_cursor(page[-1])) if len(letters) > len(page) else None,
     )
 

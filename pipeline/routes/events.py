@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
-from adapters.store import reads
+from adapters.store import job_reads
 from pipeline.errors import NoSuchJob
 from pipeline.feed import Feed, Reset, Seen
 from pipeline.routes.dependencies import Running, Tenant
@@ -62,7 +62,7 @@ class EventStream(StreamingResponse):
 
 async def _known_job(job_id: UUID, limner: Running, tenant: Tenant) -> UUID:
     """Looked up before the stream begins: afterwards it would be too late for a 404."""
-    if await limner.journal.read(reads.job, tenant, job_id) is None:
+    if await limner.journal.read(job_reads.job, tenant, job_id) is None:
         raise NoSuchJob(job_id)
     return job_id
 

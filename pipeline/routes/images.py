@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from adapters.errors import NoSuchObject
-from adapters.store import reads
+from adapters.store import picture_reads
 from pipeline.batch import submit_batch
 from pipeline.delete import delete_image
 from pipeline.errors import BlogIdsDisagree, NoSuchImage, PictureMissing
@@ -190,7 +190,7 @@ async def get_variant(
 async def _content(
     image_id: UUID, variant: str | None, request: Request, limner: Limner, tenant: str
 ) -> Response:
-    image = await limner.journal.read(reads.image, tenant, image_id)
+    image = await limner.journal.read(picture_reads.image, tenant, image_id)
     if image is None:
         raise NoSuchImage(image_id)
     key, sha256, content_type = image.key, image.sha256, image.content_type

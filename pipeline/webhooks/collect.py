@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import structlog
 
-from adapters.store import reads, webhook_reads
+from adapters.store import event_reads, webhook_reads
 from adapters.store.webhook_reads import Listening
 from pipeline.journal import Journal
 from pipeline.webhooks.rows import READER_KEY, insert_delivery, new_delivery
@@ -44,7 +44,7 @@ async def collect(journal: Journal) -> Collected:
     if listening.reader is None or not listening.webhooks:
         return Collected(listening.webhooks, more=False)
     begin = _beginning(listening)
-    events, end = await journal.read(reads.events_after, begin, PAGE)
+    events, end = await journal.read(event_reads.events_after, begin, PAGE)
     if not events:
         return Collected(listening.webhooks, more=False)
     found = list(_deliveries(events, listening.webhooks, journal.now()))

@@ -10,7 +10,7 @@ import structlog
 
 from adapters.errors import AddressRefused, NoReply
 from adapters.ports import Ids, Web
-from adapters.store import reads, webhook_reads
+from adapters.store import event_reads, webhook_reads
 from pipeline.journal import Journal
 from pipeline.webhooks.errors import NoSuchWebhook, TooManyWebhooks, UrlRefused
 from pipeline.webhooks.rows import READER_KEY, SUBSCRIBER, raise_generation, webhook_key
@@ -54,7 +54,7 @@ async def register(
     await _check(asked.url, web)
     if len(await journal.read(webhook_reads.webhooks, tenant)) >= MOST_WEBHOOKS:
         raise TooManyWebhooks(MOST_WEBHOOKS)
-    since = str(await journal.read(reads.tail))
+    since = str(await journal.read(event_reads.tail))
     now = journal.now()
     secret = new_secret(ids, now)
     row = WebhookRow.of(
@@ -105,7 +105,7 @@ async def change(
     if "types" in named:
         named["types"] = _names(asked.types)
     enabled = named.pop("enabled", None)
-    since, now = str(await journal.read(reads.tail)), journal.now()
+    since, now = str(await journal.read(event_reads.tail)), journal.now()
 
     def changed(row: WebhookRow) -> WebhookRow:
         if named.get("url", row.url) != row.url:
@@ -133,7 +133,7 @@ _ENABLED: dict[str, Any] = {
 async def remove(webhook_id: UUID, *, tenant: str, journal: Journal) -> None:
     """Send nothing to an endpoint any more, and forget its secrets."""
     now = journal.now()
-    since = str(await journal.read(reads.tail))
+    since = str(await journal.read(event_reads.tail))
     await _write(
         webhook_id,
         tenant,
@@ -150,7 +150,7 @@ async def rotate(
     """Give an endpoint a new secret; the present one signs beside it until *overlap* is over."""
     now = journal.now()
     fresh = new_secret(ids, now)
-    since = str(await journal.read(reads.tail))
+    since = str(await journal.read(event_reads.tail))
     await _write(
         webhook_id,
         tenant,

@@ -13,7 +13,7 @@ from adapters.local.processes import InlineProcesses
 from adapters.pictures import codec, xmp
 from adapters.pictures.worker import PillowPictures
 from adapters.ports import PaintedPicture, Painting, PaintRequest, TakenPicture
-from adapters.store import reads
+from adapters.store import picture_reads
 from pipeline.generate import generate
 from schemas.provenance import Provenance, SourceType
 from schemas.tasks import ImageTask
@@ -201,7 +201,7 @@ async def test_what_is_done_again_after_a_death_has_the_same_bytes(sqlite_url: s
         await world.clock.advance(151)
         await generate(ImageTask(job_id=job_id, attempt=1), worker)
         assert (await world.job(job_id)).state is State.COMPLETED
-        images = await world.store.read(reads.images_of_jobs, TENANT, [job_id])
+        images = await world.store.read(picture_reads.images_of_jobs, TENANT, [job_id])
         told = [xmp.read(codec.packet_of(world.blobs.objects[one.key])) for one in images]
         assert [one.image_guid for one in told] == [one.id.urn for one in images]
         assert {(one.ai_system, one.ai_system_version) for one in told} == {("paid", "paid-1")}

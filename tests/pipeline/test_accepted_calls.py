@@ -18,7 +18,7 @@ from adapters.errors import (
     ResultGone,
 )
 from adapters.ports import Accepted, KeyLimits, Painting, PaintRequest
-from adapters.store import reads
+from adapters.store import machine_reads, money_reads
 from pipeline.cancel import cancel
 from pipeline.journal import Journal
 from pipeline.settle import Settlement, settle_call
@@ -77,7 +77,7 @@ async def test_an_accepted_call_is_polled_by_a_later_task_in_the_same_attempt(
     assert (job.lease_token, job.dispatched_to, job.dispatch) == (None, None, 2)
     assert job.not_before == now + timedelta(seconds=10)
     assert (call.state, call.provider_ref) == (CallState.ACCEPTED, f"{job_id}-1")
-    (sending,) = await world.store.read(reads.unsent_jobs, "a queue", 10)
+    (sending,) = await world.store.read(machine_reads.unsent_jobs, "a queue", 10)
     assert (sending.job_id, sending.dispatch, sending.not_before) == (job_id, 2, job.not_before)
 
     assert (await world.deliver(job_id)).reason.startswith("not before")
@@ -344,7 +344,7 @@ class Behind:
         return getattr(self._journal, name)
 
     async def read(self, query: Any, *args: Any) -> Any:
-        if query is reads.overdue_calls:
+        if query is money_reads.overdue_calls:
             return self._calls
         return await self._journal.read(query, *args)
 
@@ -355,7 +355,9 @@ async def test_who_finds_an_overdue_call_late_does_not_poll_it_beside_another(
     job_id = await accepted(world)
     await cancelled(world, job_id)
     await pass_time(world, 131)
-    found = await world.store.read(reads.overdue_calls, CallState.ACCEPTED, world.journal.now(), 10)
+    found = await world.store.read(
+        money_reads.overdue_calls, CallState.ACCEPTED, world.journal.now(), 10
+    )
     journal = Behind(world.journal, found)
     other = Stragglers(replace(world.worker, journal=journal))  # type: ignore[arg-type]  # by its shape
     world.provider.poll_script.append(accepts)
@@ -440,5 +442,5 @@ async def test_a_key_whose_probe_was_accepted_is_good(database_url: str) -> None
         await pass_time(world, 300)
         await world.deliver(job_id, 2)
         assert (await call_of(world, job_id, 2)).state is CallState.ACCEPTED
-        (key,) = await world.store.read(reads.provider_keys)
+        (key,) = await world.store.read(machine_reads.provider_keys)
         assert key.circuit is Circuit.CLOSED

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.errors import BadPicture, OutcomeUnknown, ProviderBusy, ProviderRefused, Unavailable
 from adapters.ports import Painting, PaintRequest
-from adapters.store import reads
+from adapters.store import job_reads, picture_reads
 from pipeline.addresses import BaseUrl
 from pipeline.batch import AcceptedBatch, submit_batch
 from pipeline.batch_changes import retry_batch
@@ -110,19 +110,19 @@ async def test_two_batches_at_once_share_the_places_of_their_blog(world: World) 
 async def test_nothing_of_a_batch_is_stored_where_one_picture_cannot_be(world: World) -> None:
     await world.submit(blog_id="gone")
     await delete_blog("gone", tenant=TENANT, journal=world.journal, ids=world.worker.ids)
-    before = await world.store.read(reads.jobs_page, TENANT, before=None, limit=50)
+    before = await world.store.read(job_reads.jobs_page, TENANT, before=None, limit=50)
     with pytest.raises(BlogDeleted):
         await ask(world, {"blog_id": "post"}, {"blog_id": "gone"})
-    after = await world.store.read(reads.jobs_page, TENANT, before=None, limit=50)
+    after = await world.store.read(job_reads.jobs_page, TENANT, before=None, limit=50)
     assert len(after) == len(before)
-    assert await world.store.read(reads.blog, TENANT, "post") is None
+    assert await world.store.read(picture_reads.blog, TENANT, "post") is None
 
 
 async def test_a_place_that_no_address_leads_to_is_not_given(world: World) -> None:
     """A draft there could get no final, and its batch would owe it for ever."""
     with pytest.raises(NoPlaceLeft):
         await ask(world, {"position": MAX_POSITION}, {}, blog_id="post")
-    assert await world.store.read(reads.jobs_page, TENANT, before=None, limit=1) == []
+    assert await world.store.read(job_reads.jobs_page, TENANT, before=None, limit=1) == []
     reply = await ask(world, {"position": MAX_POSITION}, {"position": 1}, blog_id="post")
     for job_id in reply.job_ids:
         await handle(world, await drafted(world, job_id))
@@ -174,7 +174,7 @@ async def test_every_bad_picture_of_a_batch_is_named_by_its_index(world: World) 
     ]
     with pytest.raises(InvalidBatch, match="at most 20"):
         await ask(world, *({} for _ in range(21)))
-    assert not await world.store.read(reads.jobs_page, TENANT, before=None, limit=1)
+    assert not await world.store.read(job_reads.jobs_page, TENANT, before=None, limit=1)
 
 
 async def test_the_quality_of_an_image_is_that_of_its_final(world: World) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from adapters.errors import StoreUnavailable
 from adapters.failpoints import Failpoints
-from adapters.store import reads
+from adapters.store import job_reads
 from schemas.events import cloud_event
 from schemas.replies import BatchImageGenerationResponse
 from states.table import State
@@ -23,12 +23,12 @@ FOR_EVER = 1_000_000
 async def work(world: World, batch_id: UUID) -> None:
     """Do what queue and bus would bring, until there is nothing left."""
     while True:
-        jobs = await world.store.read(reads.jobs_of_batch, TENANT, batch_id)
+        jobs = await world.store.read(job_reads.jobs_of_batch, TENANT, batch_id)
         waiting = [job for job in jobs if job.state in (State.QUEUED, State.PROCESSING_RESULT)]
         for job in waiting:
             await world.deliver(job.id, job.attempt)
         drafts = [job.id for job in jobs if job.is_draft]
-        decided = await world.store.read(reads.promotions_of, TENANT, drafts)
+        decided = await world.store.read(job_reads.promotions_of, TENANT, drafts)
         for draft_id in drafts:
             for event in await world.history("job", str(draft_id)):
                 if event.type == "image.job.completed":
@@ -98,5 +98,5 @@ async def test_a_batch_is_done_once_whichever_commit_its_process_dies_at(
                 final = await world.job(await final_of(world, draft_id))
                 assert (final.state, final.draft_job_id) == (State.COMPLETED, draft_id)
     async with world_on(database_url, blobs=blobs) as world:
-        jobs = await world.store.read(reads.jobs_page, TENANT, before=None, limit=200)
+        jobs = await world.store.read(job_reads.jobs_page, TENANT, before=None, limit=200)
         assert len(jobs) == 4 * (len(commits) - 1)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from adapters.store import reads
+from adapters.store import event_reads, machine_reads, picture_reads
 from pipeline.submit import submit
 from pipeline.subscribers import SUBSCRIBERS, blog_linking
 from schemas.events import CloudEvent, cloud_event
@@ -43,7 +43,7 @@ async def link(world: World, event: CloudEvent) -> None:
 
 
 async def slots(world: World, blog_id: str = "post") -> list[BlogSlot]:
-    return list(await world.store.read(reads.slots, TENANT, blog_id))
+    return list(await world.store.read(picture_reads.slots, TENANT, blog_id))
 
 
 def standing(found: list[BlogSlot]) -> list[tuple[str, int, UUID | None]]:
@@ -65,7 +65,7 @@ async def test_a_draft_is_a_candidate_and_leaves_its_slot_empty(world: World) ->
     await link(world, event)
     (slot,) = await slots(world)
     assert (slot.image_id, slot.job_id, slot.version) == (None, None, 1)
-    (candidate,) = await world.store.read(reads.slot_candidates, TENANT, "post")
+    (candidate,) = await world.store.read(picture_reads.slot_candidates, TENANT, "post")
     assert (candidate.job_id, candidate.rank, candidate.alt_text) == (job_id, Rank.DRAFT, "A tower")
     (told,) = await world.history("slot", "post/inline/1")
     assert (told.type, json.loads(told.data)["image_id"]) == (
@@ -85,7 +85,7 @@ async def test_an_event_delivered_five_times_links_once(world: World) -> None:
 async def test_a_job_without_a_blog_links_nothing(world: World) -> None:
     _, event = await completed(world)
     await link(world, event)
-    assert not await world.store.read(reads.slots, TENANT, "post")
+    assert not await world.store.read(picture_reads.slots, TENANT, "post")
 
 
 async def test_inline_pictures_get_the_next_free_position_and_other_roles_the_first(
@@ -150,7 +150,7 @@ async def test_a_finals_place_seed_and_texts_are_its_drafts(world: World) -> Non
     assert (of.final_job_id, found.draft_job_id) == (final, draft)
     assert (await world.events(draft))[-1] == "image.draft.approved"
     await link(world, event)
-    (candidate,) = await world.store.read(reads.slot_candidates, TENANT, "post")
+    (candidate,) = await world.store.read(picture_reads.slot_candidates, TENANT, "post")
     assert (candidate.alt_text, candidate.caption) == ("A tower", "Dusk")
 
 
@@ -162,9 +162,9 @@ async def test_a_poisoned_event_is_put_aside_and_the_others_go_on(world: World) 
     task = asyncio.create_task(publishing)
     while not task.done():
         await world.clock.advance(60)  # type: ignore[attr-defined]  # a FakeClock
-        await world.journal.read(reads.alive)
+        await world.journal.read(machine_reads.alive)
     assert task.result() == [None, None]
-    letters = await world.store.read(reads.dead_letters, TENANT)
+    letters = await world.store.read(event_reads.dead_letters, TENANT)
     assert [(one.subscriber, one.event_id, one.failures) for one in letters] == [
         ("blog-linking", bad.event_id, 5)
     ]

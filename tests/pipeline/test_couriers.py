@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import structlog
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from adapters.errors import StoreUnavailable
-from adapters.store import reads, webhook_reads
+from adapters.store import machine_reads, webhook_reads
 from pipeline.journal import Journal
 from pipeline.telemetry.logs import configure_logging
 from pipeline.webhooks import endpoints
@@ -87,7 +87,7 @@ async def test_a_message_whose_sender_died_is_sent_again_under_the_same_id(
         await post.courier.round()
         async with asyncio.timeout(10):
             while not receiver.slow_came.is_set():
-                await post.world.journal.read(reads.alive)
+                await post.world.journal.read(machine_reads.alive)
         for task in post.courier.sends:
             task.cancel()
         await asyncio.gather(*post.courier.sends, return_exceptions=True)
@@ -121,7 +121,7 @@ async def test_a_process_that_is_alone_takes_over_at_once(
         running = asyncio.create_task(another.courier.run())
         async with asyncio.timeout(10):
             while not receiver.received:
-                await another.world.journal.read(reads.alive)
+                await another.world.journal.read(machine_reads.alive)
         running.cancel()
         await asyncio.gather(running, *another.courier.sends, return_exceptions=True)
 
@@ -140,7 +140,7 @@ async def test_a_late_answer_of_a_sender_that_was_given_up_changes_nothing(
         await slow.courier.round()
         async with asyncio.timeout(10):
             while not receiver.slow_came.is_set():
-                await slow.world.journal.read(reads.alive)
+                await slow.world.journal.read(machine_reads.alive)
         await quick.pass_time(41)
         receiver.otherwise = Answer.BROKEN
         await quick.courier.once()
@@ -234,7 +234,7 @@ async def test_a_courier_that_runs_sends_without_being_asked(
         async def came(number: int) -> None:
             async with asyncio.timeout(20):
                 while len(receiver.ids) < number:
-                    await post.world.journal.read(reads.alive)
+                    await post.world.journal.read(machine_reads.alive)
 
         await elsewhere.register(receiver, types=[COMPLETED])
         await elsewhere.complete()
@@ -287,7 +287,7 @@ async def test_without_an_enabled_endpoint_no_job_pays_for_webhooks(
         assert post.world.store.commits - before == with_courier
 
         def deliveries(session: Session) -> int:
-            return len(session.exec(reads.select(webhook_reads.Delivery)).all())
+            return len(session.exec(select(webhook_reads.Delivery)).all())
 
         assert await post.world.store.read(deliveries) == 0
 

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.errors import StoreUnavailable
 from adapters.ports import Ids
-from adapters.store import reads
+from adapters.store import event_reads, picture_reads
 from pipeline.dead_letters import drop, find, redrive
 from pipeline.errors import NoSuchDeadLetter, NoSuchSubscriber, RedriveFailed
 from pipeline.journal import Journal
@@ -39,7 +39,7 @@ async def put_aside(world: World, subscriber: str = LINKER, **fields: object) ->
 
 
 async def letters(world: World, tenant: str = TENANT) -> list[DeadLetter]:
-    return list(await world.store.read(reads.dead_letters, tenant))
+    return list(await world.store.read(event_reads.dead_letters, tenant))
 
 
 async def once_more(world: World, event_id: UUID, subscriber: str = LINKER) -> None:
@@ -54,7 +54,7 @@ async def once_more(world: World, event_id: UUID, subscriber: str = LINKER) -> N
 
 
 async def linked(world: World) -> int:
-    slots = await world.store.read(reads.slots, TENANT, "post")
+    slots = await world.store.read(picture_reads.slots, TENANT, "post")
     return sum(slot.image_id is not None for slot in slots)
 
 
@@ -165,10 +165,10 @@ async def test_pages_of_letters_miss_none_and_repeat_none(world: World) -> None:
         await quarantine("other" if number % 2 else LINKER, other, 5, "x", journal=world.journal)
     seen: list[UUID] = []
     after = None
-    while page := await world.store.read(reads.dead_letters, TENANT, after=after, limit=2):
+    while page := await world.store.read(event_reads.dead_letters, TENANT, after=after, limit=2):
         seen += [one.event_id for one in page]
         last = page[-1]
         told = str(LetterCursor(last.quarantined_at, last.event_id, last.subscriber))
         after = LetterCursor.parse(told)
     assert (set(seen), len(seen)) == (ids, 7)
-    assert await world.store.read(reads.dead_letter_count, TENANT, "other") == 3
+    assert await world.store.read(event_reads.dead_letter_count, TENANT, "other") == 3

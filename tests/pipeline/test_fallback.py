@@ -18,7 +18,7 @@ from adapters.errors import (
     ProviderUnusable,
 )
 from adapters.ports import KeyLimits, Painting, PaintRequest
-from adapters.store import reads
+from adapters.store import job_reads
 from pipeline.cancel import cancel
 from pipeline.claim import PROVIDER_GRACE
 from pipeline.delete import delete_blog
@@ -371,7 +371,7 @@ async def test_the_final_that_a_batch_owes_is_one_that_its_drafts_painter_can_ma
     final = await completed(world, await final_of(world, draft_id))
     assert (final.provider, final.request["strategy"]) == ("plain", "regenerate")
     assert final.request["seed"] == draft.request["seed"]
-    counted = await world.store.read(reads.batch, TENANT, batch.batch_id)
+    counted = await world.store.read(job_reads.batch, TENANT, batch.batch_id)
     assert counted is not None
     assert (counted.open, counted.completed) == (0, 2)
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from adapters.local.clock import SystemClock
 from adapters.ports import Clock
-from adapters.store import reads
+from adapters.store import machine_reads
 from adapters.store.database import open_store
 from pipeline.feed import PING_SECONDS, POLL_SECONDS, Reset, Seen
 from schemas.cursors import EventCursor, EventFilter, Place
@@ -72,7 +72,7 @@ async def test_a_watcher_sees_what_happens_from_now_on(database_url: str) -> Non
         await asyncio.sleep(0)
         async with asyncio.timeout(20):
             while not world.feed._watchers:
-                await world.journal.read(reads.alive)
+                await world.journal.read(machine_reads.alive)
         jobs = [await world.submit() for _ in range(3)]
         assert subjects(await first) == [str(job) for job in jobs]
 
@@ -107,7 +107,7 @@ async def test_without_follow_the_stream_does_not_wait_for_the_feed(sqlite_url: 
         follower = asyncio.ensure_future(anext(world.feed.watch(EventFilter(TENANT)), None))
         async with asyncio.timeout(10):
             while not world.feed._watchers:
-                await world.journal.read(reads.alive)
+                await world.journal.read(machine_reads.alive)
         start = await world.feed.tail()
         await world.submit()
         found = await there_is(world.feed.watch(EventFilter(TENANT), start, follow=False))
@@ -136,7 +136,7 @@ async def test_watchers_see_only_what_they_asked_for_live_and_from_the_database(
         }
         async with asyncio.timeout(10):
             while world.feed._watchers < len(live):
-                await world.journal.read(reads.alive)
+                await world.journal.read(machine_reads.alive)
         await world.deliver(mine)
         await world.submit(blog_id="other")
         for wanted, number in numbers.items():
@@ -364,7 +364,7 @@ async def test_an_event_is_serialised_once_for_all_watchers(sqlite_url: str) -> 
         first = [asyncio.ensure_future(take(one, 1)) for one in watching]
         async with asyncio.timeout(10):
             while world.feed._watchers < 3:
-                await world.journal.read(reads.alive)
+                await world.journal.read(machine_reads.alive)
         await world.submit()
         one, *others = [seen for (seen,) in await asyncio.gather(*first)]
         assert all(other.wire is one.wire for other in others)
@@ -404,6 +404,6 @@ async def test_closing_the_feed_ends_every_stream(sqlite_url: str) -> None:
         ]
         async with asyncio.timeout(10):
             while world.feed._watchers < 5:
-                await world.journal.read(reads.alive)
+                await world.journal.read(machine_reads.alive)
         world.feed.close()
         assert await asyncio.gather(*streams) == [None] * 5

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.errors import BadPicture, BlobStoreUnavailable, Unavailable
 from adapters.ports import Painting, PaintRequest
-from adapters.store import reads
+from adapters.store import picture_reads
 from pipeline.delete import delete_image
 from pipeline.final import final_price
 from pipeline.generate import generate
@@ -37,7 +37,7 @@ async def finished_draft(world: World) -> Image:
     """The picture of a completed draft."""
     job_id = await world.submit(quality="draft")
     await world.deliver(job_id)
-    (image,) = await world.store.read(reads.images_of_jobs, TENANT, [job_id])
+    (image,) = await world.store.read(picture_reads.images_of_jobs, TENANT, [job_id])
     return image
 
 

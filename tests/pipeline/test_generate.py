@@ -19,7 +19,7 @@ from adapters.errors import (
     Unavailable,
 )
 from adapters.ports import Painting, PaintRequest
-from adapters.store import reads
+from adapters.store import picture_reads
 from pipeline.cancel import cancel
 from pipeline.errors import CannotCancel, NoSuchJob
 from pipeline.staging import manifest_key
@@ -55,7 +55,7 @@ async def test_a_delivered_task_completes_its_job_with_pictures_cost_and_ledger(
         "image.job.result_received",
         "image.job.completed",
     ]
-    images = await world.store.read(reads.images_of_jobs, TENANT, [job_id])
+    images = await world.store.read(picture_reads.images_of_jobs, TENANT, [job_id])
     assert [(image.width, len(image.variants)) for image in images] == [(1280, 3)]
     assert images[0].key in world.blobs.objects
 

@@ -9,7 +9,7 @@ from google.pubsub_v1.types import PublishRequest
 
 from adapters.errors import BusUnavailable
 from adapters.local.ids import RandomIds
-from adapters.store import reads
+from adapters.store import machine_reads, picture_reads
 from states.table import State
 from tests.adapters.test_event_bus_contract import event
 from tests.fakes.clock import FakeClock
@@ -33,7 +33,7 @@ async def passes(world: World, seconds: float) -> None:
     assert isinstance(world.clock, FakeClock)
     for _ in range(round(seconds * 4)):
         await world.clock.advance(0.25)
-        await world.journal.read(reads.alive)
+        await world.journal.read(machine_reads.alive)
 
 
 async def test_an_outage_of_both_for_a_minute_loses_nothing_and_is_caught_up_with(
@@ -68,7 +68,7 @@ async def test_an_outage_of_both_for_a_minute_loses_nothing_and_is_caught_up_wit
         assert states == {State.COMPLETED: len(jobs)}
         assert set(world.provider.calls.values()) == {1}
         for place in range(1, len(jobs) + 1):
-            assert await world.store.read(reads.slots, TENANT, f"post-{place}"), place
+            assert await world.store.read(picture_reads.slots, TENANT, f"post-{place}"), place
         sweeping.cancel()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from adapters.local.clock import SystemClock
-from adapters.store import reads
+from adapters.store import picture_reads
 from states.table import State
 from tests.world import TENANT, world_on
 
@@ -32,7 +32,10 @@ async def test_two_hundred_concurrent_jobs_need_at_most_0_3_commits_each(
             assert (await world.job(job_id)).state is State.COMPLETED
         assert set(world.provider.calls.values()) == {1}
         positions = [
-            [slot.position for slot in await world.store.read(reads.slots, TENANT, f"post-{n}")]
+            [
+                slot.position
+                for slot in await world.store.read(picture_reads.slots, TENANT, f"post-{n}")
+            ]
             for n in range(10)
         ]
         assert positions == [list(range(1, 21))] * 10

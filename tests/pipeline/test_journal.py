@@ -16,7 +16,7 @@ from adapters.failpoints import Failpoints
 from adapters.local.clock import SystemClock
 from adapters.local.ids import RandomIds
 from adapters.ports import Backoff
-from adapters.store import reads
+from adapters.store import event_reads, job_reads
 from adapters.store.database import open_store
 from pipeline.journal import MAX_CONFLICTS, Journal, JournalClosed, JournalFull
 from pipeline.move import JobMoved, job_event, job_key
@@ -40,7 +40,7 @@ class Bench:
         self.journal = Journal(self.gate, clock, ids, **journal)
 
     async def job(self, job_id: UUID) -> JobRow | None:
-        return await self.store.read(reads.job, "default", job_id)
+        return await self.store.read(job_reads.job, "default", job_id)
 
     async def hold(self) -> asyncio.Task[Any]:
         """Shut the gate with one commit before it, so that what follows gathers behind it."""
@@ -249,7 +249,7 @@ async def test_a_connection_cut_at_commit_neither_loses_nor_repeats_the_step(
         found = await bench.job(job.id)
         assert found is not None
         assert found.version == 2
-        events = await bench.store.read(reads.events_of_stream, "default", "job", str(job.id))
+        events = await bench.store.read(event_reads.events_of_stream, "default", "job", str(job.id))
         assert [event.seq for event in events] == [1, 2]
 
 

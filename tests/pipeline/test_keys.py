@@ -11,7 +11,7 @@ import pytest
 
 from adapters.errors import OutcomeUnknown, ProviderBusy, ProviderRefused, ProviderUnusable
 from adapters.ports import KeyLimits, Painting, PaintRequest
-from adapters.store import reads
+from adapters.store import machine_reads
 from pipeline.addresses import BaseUrl
 from pipeline.cancel import cancel
 from pipeline.circuits import reset
@@ -48,7 +48,7 @@ def clock_of(world: World) -> FakeClock:
 
 
 async def key_of(world: World) -> Provider:
-    (row,) = await world.store.read(reads.provider_keys)
+    (row,) = await world.store.read(machine_reads.provider_keys)
     return row
 
 
@@ -126,7 +126,7 @@ async def test_processes_share_the_limit_of_a_key_as_the_service_counts_it(
             assert {(job.state, job.attempt) for job in jobs} == {(State.COMPLETED, 1)}
             assert len(asked) == len(double.asked) == 25
             assert most_in_a_window(asked, timedelta(seconds=10)) <= 10
-            assert len(await one.store.read(reads.provider_keys)) == 1
+            assert len(await one.store.read(machine_reads.provider_keys)) == 1
 
 
 async def test_two_keys_of_one_provider_have_a_limit_each(postgres_url: str) -> None:
@@ -140,7 +140,7 @@ async def test_two_keys_of_one_provider_have_a_limit_each(postgres_url: str) -> 
         for number, job_id in enumerate(ids):
             await (one, two)[number % 2].deliver(job_id)
         assert (one.provider.calls.total(), two.provider.calls.total()) == (5, 5)
-        rows = await one.store.read(reads.provider_keys)
+        rows = await one.store.read(machine_reads.provider_keys)
         assert {row.fingerprint for row in rows} == {"cafe0123", "beef4567"}
 
 
@@ -163,7 +163,7 @@ async def test_a_job_of_a_free_provider_names_no_row_of_a_key(world: World) -> N
         "submit", "start", "settle_call", "start", "receive", "complete",
     ]  # fmt: skip
     assert not [name for name, rows in named if ProviderRow in rows]
-    assert await world.store.read(reads.provider_keys) == []
+    assert await world.store.read(machine_reads.provider_keys) == []
 
 
 async def test_a_start_whose_commit_took_too_long_for_its_window_asks_nobody(

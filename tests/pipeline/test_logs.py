@@ -8,7 +8,7 @@ import structlog
 from fastapi import FastAPI
 
 from adapters.errors import StoreUnavailable
-from adapters.store import reads
+from adapters.store import job_reads
 from pipeline.routes.problems import install_problems
 from pipeline.telemetry.logs import configure_logging
 from tests.fakes.provider import raises
@@ -25,7 +25,7 @@ async def test_no_prompt_ever_reaches_the_log(database_url: str) -> None:
             job_id = await world.submit(prompt=CANARY, negative_prompt=CANARY)
             world.provider.script.append(raises(RuntimeError("a defect")))
             await world.deliver(job_id)
-            assert await world.store.read(reads.job, TENANT, job_id) is not None
+            assert await world.store.read(job_reads.job, TENANT, job_id) is not None
     finally:
         structlog.reset_defaults()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]

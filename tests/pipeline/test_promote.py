@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from adapters.errors import ProviderRefused
-from adapters.store import reads
+from adapters.store import job_reads
 from pipeline.batch_changes import retry_batch
 from pipeline.cancel import cancel
 from pipeline.delete import delete_blog
@@ -62,7 +62,7 @@ async def draft(world: World, **fields: Any) -> UUID:
 
 
 async def finals(world: World, draft_id: UUID) -> list[Job]:
-    page = await world.store.read(reads.jobs_page, TENANT, before=None, limit=100)
+    page = await world.store.read(job_reads.jobs_page, TENANT, before=None, limit=100)
     return [job for job in page if job.draft_job_id == draft_id]
 
 

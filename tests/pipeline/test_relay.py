@@ -5,7 +5,7 @@ import sqlite3
 from datetime import datetime, timedelta
 
 from adapters.errors import ProviderBusy
-from adapters.store import reads
+from adapters.store import event_reads, machine_reads, picture_reads
 from schemas.tables import EventRow
 from schemas.tasks import ImageTask
 from states.table import State
@@ -17,7 +17,7 @@ from tests.world import TENANT, World, world_on
 
 async def all_linked(world: World, blog_id: str, slots: int) -> None:
     async with asyncio.timeout(20):
-        while len(await world.store.read(reads.slots, TENANT, blog_id)) < slots:
+        while len(await world.store.read(picture_reads.slots, TENANT, blog_id)) < slots:
             pass
 
 
@@ -37,7 +37,7 @@ async def test_a_job_that_waits_in_the_queue_is_marked_as_sent(database_url: str
         async with asyncio.timeout(20):
             while (await world.job(job_id)).dispatched_to != world.queue.incarnation:
                 await world.clock.advance(0.1)
-        assert not await world.store.read(reads.unsent_jobs, world.queue.incarnation, 10)
+        assert not await world.store.read(machine_reads.unsent_jobs, world.queue.incarnation, 10)
         await world.relay.stop()
 
 
@@ -46,7 +46,7 @@ async def test_every_event_that_left_is_marked(database_url: str) -> None:
         await world.submit(blog_id="post")
         await all_linked(world, "post", 1)
         async with asyncio.timeout(20):
-            while await world.store.read(reads.unpublished_events, world.journal.now(), 10):
+            while await world.store.read(event_reads.unpublished_events, world.journal.now(), 10):
                 pass
 
 
@@ -70,7 +70,7 @@ async def test_a_moment_is_told_to_the_queue_by_the_queues_own_clock(sqlite_url:
         await world.sweep.take_over()
         async with asyncio.timeout(10):
             while not told:
-                await world.journal.read(reads.alive)
+                await world.journal.read(machine_reads.alive)
         assert told == [START + timedelta(hours=1, seconds=30)]
         await world.relay.stop()
 
@@ -105,9 +105,9 @@ async def test_events_of_two_tenants_about_the_same_place_do_not_collide(
         theirs = mine.changed(tenant="other", event_id=world.worker.ids.new())
         assert await world.bus.publish([mine, theirs]) == [None, None]
         for tenant in (TENANT, "other"):
-            assert len(await world.store.read(reads.slots, tenant, "post")) == 1
+            assert len(await world.store.read(picture_reads.slots, tenant, "post")) == 1
             history = await world.store.read(
-                reads.events_of_stream, tenant, "slot", "post/inline/1"
+                event_reads.events_of_stream, tenant, "slot", "post/inline/1"
             )
             assert [event.seq for event in history] == [1]
 
@@ -146,7 +146,7 @@ async def test_news_of_another_process_sends_what_came_and_the_end_of_a_pause_se
         async def waiting(jobs: int) -> None:
             async with asyncio.timeout(20):
                 while world.queue.waiting < jobs:
-                    await world.store.read(reads.dispatch)
+                    await world.store.read(machine_reads.dispatch)
 
         for sent in (1, 2):
             await committed_elsewhere(timedelta())

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlmodel import Session
 
 from adapters.errors import BusUnavailable, StoreUnavailable, Unavailable
-from adapters.store import reads
+from adapters.store import event_reads, machine_reads, picture_reads
 from pipeline.arrange import roll_back, unlink
 from pipeline.delete import delete_blog
 from pipeline.errors import NoSuchSubscriber, ReplayCursorUnknown, SubscriberTakesOthers
@@ -74,7 +74,9 @@ async def painted(world: World, job_id: UUID) -> None:
 
 async def published(world: World) -> None:
     """Send what has not left, and mark it as the relay does."""
-    while events := await world.store.read(reads.unpublished_events, world.journal.now(), 1_000):
+    while events := await world.store.read(
+        event_reads.unpublished_events, world.journal.now(), 1_000
+    ):
         assert await world.bus.publish(events) == [None] * len(events)
         await world.journal.record(_mark([event.event_id for event in events]))
 
@@ -159,9 +161,9 @@ async def test_an_effect_that_was_lost_comes_back_only_when_it_is_reapplied(
                   "DELETE FROM events WHERE stream_kind = 'slot'")  # fmt: skip
     replay = replay_of(world)
     assert (await replayed(replay, subscriber="blog-linking"))[0] == 1
-    assert await world.store.read(reads.slots, TENANT, "post") == []
+    assert await world.store.read(picture_reads.slots, TENANT, "post") == []
     assert (await replayed(replay, subscriber="blog-linking", reapply=True))[0] == 1
-    (slot,) = await world.store.read(reads.slots, TENANT, "post")
+    (slot,) = await world.store.read(picture_reads.slots, TENANT, "post")
     assert slot.job_id == job_id
 
 
@@ -189,9 +191,9 @@ async def by_hand(url: str, *statements: str) -> None:
 
 
 async def all_events(world: World) -> Sequence[EventRow]:
-    tail = await world.store.read(reads.tail)
+    tail = await world.store.read(event_reads.tail)
     events, _ = await world.store.read(
-        reads.events_after, type(tail).beginning(tail.lineage), 10_000
+        event_reads.events_after, type(tail).beginning(tail.lineage), 10_000
     )
     return events
 
@@ -295,7 +297,7 @@ async def test_a_replay_keeps_to_its_pace(sqlite_url: str) -> None:
             if clock.sleepers == left:  # nobody reads: time passes for all of them alike
                 await clock.advance(0.1)
             else:
-                await world.journal.read(reads.alive)
+                await world.journal.read(machine_reads.alive)
         # Twenty events at two a second; the last is due half a second before the end.
         assert len(bus.events) == 20
         assert 9.5 <= clock.monotonic() - begun < 10.2
@@ -316,7 +318,7 @@ async def test_an_event_that_a_subscriber_cannot_digest_is_put_aside(world: Worl
     replay = replay_of(world, subscribers=[moody])
     sent, parts = await replayed(replay, subscriber="moody")
     assert (sent, parts[0].failed, tried.count(poisoned)) == (2, 1, 5)
-    (letter,) = await world.store.read(reads.dead_letters, TENANT)
+    (letter,) = await world.store.read(event_reads.dead_letters, TENANT)
     assert (letter.subscriber, letter.event_id, letter.failures) == ("moody", poisoned, 5)
 
 
@@ -329,7 +331,7 @@ async def test_an_unreachable_database_ends_the_part_and_puts_nothing_aside(worl
     moody = Subscriber("moody", frozenset({COMPLETED.value}), react)
     with pytest.raises(StoreUnavailable):
         await replayed(replay_of(world, subscribers=[moody]), subscriber="moody")
-    assert await world.store.read(reads.dead_letters, TENANT) == []
+    assert await world.store.read(event_reads.dead_letters, TENANT) == []
 
 
 async def test_an_event_that_no_bus_takes_holds_up_no_other(world: World) -> None:
@@ -349,7 +351,7 @@ async def test_what_makes_no_sense_is_refused_before_anything_is_sent(world: Wor
         await replayed(replay, subscriber="blog-linkin")
     with pytest.raises(SubscriberTakesOthers, match=r"only image\.job\.completed"):
         await replayed(replay, subscriber="blog-linking", type=["image.job.queued"])
-    tail = await world.store.read(reads.tail)
+    tail = await world.store.read(event_reads.tail)
     for foreign in (tail._replace(lineage=uuid4()), tail._replace(event_id=uuid4())):
         with pytest.raises(ReplayCursorUnknown):
             await replayed(replay, after=str(foreign))

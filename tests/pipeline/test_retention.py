@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import Session, select
 
 from adapters.errors import BlobStoreUnavailable, NoSuchObject
-from adapters.store import reads
+from adapters.store import event_reads, machine_reads, picture_reads
 from adapters.store.retention_reads import NIL, old_drafts
 from pipeline.delete import delete_image
 from pipeline.errors import ImageInUse, NoSuchBlog
@@ -60,7 +60,7 @@ async def painted(world: World, **fields: Any) -> UUID:
 
 
 async def images(world: World, job_id: UUID) -> list[Image]:
-    return list(await world.store.read(reads.images_of_jobs, TENANT, [job_id]))
+    return list(await world.store.read(picture_reads.images_of_jobs, TENANT, [job_id]))
 
 
 async def has(world: World, key: str) -> bool:
@@ -158,9 +158,9 @@ async def test_bytes_that_cannot_be_removed_now_are_left_to_the_next_pass(world:
 async def test_history_goes_but_what_has_not_left_and_the_last_event(world: World) -> None:
     old = await painted(world, blog_id="old")
     await link(await completion(world, old), world.journal, world.worker.ids)
-    cursor = await world.store.read(reads.tail)
+    cursor = await world.store.read(event_reads.tail)
     beginning = EventCursor.beginning(cursor.lineage)
-    _, first = await world.store.read(reads.events_after, beginning, 1)
+    _, first = await world.store.read(event_reads.events_after, beginning, 1)
     outbox = {one.event_id for one in await world.store.read(rows, Outbox)}
     (unsent,) = list(outbox)[:1]
     sent = [one for one in outbox if one != unsent]
@@ -176,8 +176,8 @@ async def test_history_goes_but_what_has_not_left_and_the_last_event(world: Worl
     assert {one.event_id for one in left} >= {unsent}
     assert max(one.position for one in left) == cursor.place.position
     # Whoever stood at an event that is gone is told so; whoever has seen the last goes on.
-    assert await world.store.read(reads.holds, cursor)
-    assert not await world.store.read(reads.holds, first)
+    assert await world.store.read(event_reads.holds, cursor)
+    assert not await world.store.read(event_reads.holds, first)
     assert len(await world.store.read(rows, Inbox)) == 1
     await days(world, 7)
     assert (await swept(world))[Kind.EFFECTS] == 1
@@ -287,7 +287,7 @@ async def test_it_runs_by_itself_and_outlives_a_database_that_is_away(sqlite_url
         await world.clock.sleeping()
         await world.clock.advance(301)
         while await images(world, draft):
-            await world.journal.read(reads.alive)
+            await world.journal.read(machine_reads.alive)
         running.cancel()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.errors import BadPicture, OutcomeUnknown, ProviderBusy, ProviderRefused, Unavailable
 from adapters.ports import Painting, PaintRequest
-from adapters.store import reads
+from adapters.store import picture_reads
 from pipeline.addresses import BaseUrl
 from pipeline.blogs import blog_images
 from pipeline.cancel import cancel
@@ -142,7 +142,7 @@ async def linked(world: World, **fields: Any) -> tuple[UUID, UUID]:
     await world.deliver(job_id)
     event = cloud_event((await world.history("job", str(job_id)))[-1])
     await blog_linking.link(event, world.journal, world.worker.ids)
-    (image,) = await world.store.read(reads.images_of_jobs, TENANT, [job_id])
+    (image,) = await world.store.read(picture_reads.images_of_jobs, TENANT, [job_id])
     return job_id, image.id
 
 
@@ -165,7 +165,7 @@ async def test_a_picture_that_stands_in_a_post_is_not_deleted_and_its_successor_
     before = len(world.blobs.objects)
     await remove(world, image_id)
     assert before - len(world.blobs.objects) == 4  # the picture and its three variants
-    assert await world.store.read(reads.image, TENANT, image_id) is None
+    assert await world.store.read(picture_reads.image, TENANT, image_id) is None
     with pytest.raises(NoSuchImage):
         await remove(world, image_id)
 
@@ -191,7 +191,7 @@ async def test_a_deleted_blog_cancels_what_is_queued_and_takes_nothing_more(
         await again(world, queued[0])
     event = cloud_event((await world.history("job", str(running)))[-1])
     await blog_linking.link(event, world.journal, world.worker.ids)
-    slots = await world.store.read(reads.slots, TENANT, "post")
+    slots = await world.store.read(picture_reads.slots, TENANT, "post")
     assert [slot.job_id == running for slot in slots] == [False]
     with pytest.raises(BlogGone):
         await blog_images("post", tenant=TENANT, journal=world.journal, base_url=BaseUrl(""))

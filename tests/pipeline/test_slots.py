@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from adapters.store import reads
+from adapters.store import picture_reads
 from pipeline.addresses import BaseUrl
 from pipeline.arrange import roll_back, rollback_step, unlink, unlink_step, update, update_step
 from pipeline.blogs import blog_image
@@ -461,10 +461,10 @@ async def test_a_picture_that_was_deleted_before_its_event_came_is_offered_to_no
     world: World,
 ) -> None:
     job_id, event = await completed(world)
-    (image,) = await world.store.read(reads.images_of_jobs, TENANT, [job_id])
+    (image,) = await world.store.read(picture_reads.images_of_jobs, TENANT, [job_id])
     await remove(world, image.id)
     await link(event, world.journal, world.worker.ids)
-    assert not await world.store.read(reads.slots, TENANT, "post")
+    assert not await world.store.read(picture_reads.slots, TENANT, "post")
 
 
 async def test_a_picture_that_is_linked_and_deleted_at_once_does_not_stand_there_deleted(
@@ -477,7 +477,7 @@ async def test_a_picture_that_is_linked_and_deleted_at_once_does_not_stand_there
         world_on(postgres_url, clock=later, blobs=one.blobs) as two,
     ):
         job_id, event = await completed(one)
-        (image,) = await one.store.read(reads.images_of_jobs, TENANT, [job_id])
+        (image,) = await one.store.read(picture_reads.images_of_jobs, TENANT, [job_id])
         watcher = await asyncpg.connect(postgres_url)
         holder = await asyncpg.connect(postgres_url)
         try:
@@ -510,12 +510,12 @@ async def test_a_deleted_blog_takes_no_picture_and_no_persons_word(world: World)
     _, late = await completed(world, quality="draft", position=1)
     await delete_blog("post", tenant=TENANT, journal=world.journal, ids=world.worker.ids)
     await link(late, world.journal, world.worker.ids)
-    assert len(await world.store.read(reads.slot_candidates, TENANT, "post")) == 1
+    assert len(await world.store.read(picture_reads.slot_candidates, TENANT, "post")) == 1
     for refused in (back_to(world, job_id=first), empty(world), edit(world, alt_text="x")):
         with pytest.raises(BlogGone):
             await refused
     assert await kinds(world) == ["linked"]
-    (image,) = await world.store.read(reads.images_of_jobs, TENANT, [first])
+    (image,) = await world.store.read(picture_reads.images_of_jobs, TENANT, [first])
     await remove(world, image.id)
 
 

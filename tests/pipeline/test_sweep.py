@@ -8,7 +8,7 @@ import pytest
 
 from adapters.errors import BlobStoreUnavailable, QueueUnavailable, Unavailable
 from adapters.ports import Painting, PaintRequest
-from adapters.store import reads
+from adapters.store import picture_reads
 from pipeline.cancel import cancel
 from pipeline.move import job_key, move_job
 from pipeline.staging import stage
@@ -246,7 +246,7 @@ async def test_the_next_process_sends_what_a_dead_one_had_taken_or_not_sent(
 
 async def _all_linked(world: World, slots: int) -> None:
     async with asyncio.timeout(20):
-        while len(await world.store.read(reads.slots, TENANT, "post")) < slots:
+        while len(await world.store.read(picture_reads.slots, TENANT, "post")) < slots:
             pass
 
 

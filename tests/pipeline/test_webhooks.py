@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.store import reads
+from adapters.store import event_reads
 from pipeline.webhooks.collect import collect
 from schemas.events import CloudEvent
 from schemas.webhooks import DeliveryStatus
@@ -120,7 +120,7 @@ async def test_an_endpoint_that_is_registered_while_the_history_is_read_misses_n
                     return getattr(journal, name)
 
                 async def read(self, query: Any, *args: Any) -> Any:
-                    if query is reads.events_after and not self.overtaken:
+                    if query is event_reads.events_after and not self.overtaken:
                         self.overtaken += 1
                         await post.register(second, types=[COMPLETED])
                         await post.complete()

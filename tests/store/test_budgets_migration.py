@@ -9,7 +9,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
-from adapters.store import reads
+from adapters.store import money_reads
 from adapters.store.database import open_store
 from schemas.migrations.run import config, upgrade
 from schemas.tables import ALL, CallState, ProviderCall
@@ -31,10 +31,10 @@ async def test_calls_of_the_release_before_count_on_the_day_on_which_they_were_m
     store = open_store(database_url)
     try:
         await store.commit([create(JOB)])
-        days = [(await store.read(reads.call, "default", JOB.id, n)).day for n in MADE]  # type: ignore[union-attr]
+        days = [(await store.read(money_reads.call, "default", JOB.id, n)).day for n in MADE]  # type: ignore[union-attr]
         assert days == ["2026-01-30", "2026-01-31"]
         for day, charged in ((ALL, "0.05"), ("2026-01-31", "0.025"), ("2026-02-01", "0")):
-            found = await store.read(reads.uncounted, "default", "post", day)
+            found = await store.read(money_reads.uncounted, "default", "post", day)
             assert found == Decimal(charged)
     finally:
         await store.close()

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
 from adapters.errors import SchemaOutdated
-from adapters.store import reads
+from adapters.store import picture_reads
 from adapters.store.database import check_schema, is_current, migrate
 from pipeline.subscribers import blog_linking
 from schemas.events import cloud_event
@@ -133,7 +133,7 @@ async def test_a_program_of_the_version_before_writes_and_reads_as_ever(
     await on(database_url, then)
     await on(database_url, now)
     async with world_on(database_url) as world:  # and the new program takes over
-        (slot,) = await world.store.read(reads.slots, TENANT, "post")
+        (slot,) = await world.store.read(picture_reads.slots, TENANT, "post")
         final = await world.job(slot.job_id or waiting)
         assert (final.state, final.draft_job_id is not None) == (State.COMPLETED, True)
         assert (await world.job(waiting)).state is State.QUEUED

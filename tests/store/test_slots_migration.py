@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
-from adapters.store import reads
+from adapters.store import picture_reads
 from adapters.store.database import open_store
 from schemas.migrations.run import config, upgrade
 from schemas.tables import BlogSlot, Event, Inbox
@@ -30,16 +30,16 @@ async def test_a_place_of_the_release_before_gets_its_candidates_and_history(
     await _on(database_url, upgrade)
     store = open_store(database_url)
     try:
-        hero, inline = await store.read(reads.slots, "default", "post")
+        hero, inline = await store.read(picture_reads.slots, "default", "post")
         assert (hero.job_id, hero.rank, hero.alt_text) == (FINAL, Rank.FINAL, None)
         assert (inline.job_id, inline.image_id, inline.rank) == (None, None, 0)
-        offered = await store.read(reads.slot_candidates, "default", "post")
+        offered = await store.read(picture_reads.slot_candidates, "default", "post")
         # One whose event was not handled yet is still to be offered.
         assert [(one.job_id, one.rank, one.alt_text) for one in offered] == [
             (FINAL, Rank.FINAL, "as requested"),
             (DRAFT, Rank.DRAFT, "as requested"),
         ]
-        (change,) = await store.read(reads.slot_changes, "default", "post")
+        (change,) = await store.read(picture_reads.slot_changes, "default", "post")
         assert (change.version, change.change, change.job_id) == (1, "blog.image.linked", FINAL)
     finally:
         await store.close()

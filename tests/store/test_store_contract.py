@@ -8,7 +8,7 @@ import pytest
 
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected
 from adapters.failpoints import Failpoints
-from adapters.store import reads
+from adapters.store import event_reads, job_reads, machine_reads, money_reads
 from adapters.store.database import AnyStore, open_store
 from pipeline.move import JobMoved, job_key, move_job
 from schemas.step import Look, RowKey, SentMark, Step, Writes
@@ -31,7 +31,7 @@ async def store(database_url: str, failpoints: Failpoints) -> AsyncIterator[AnyS
 
 
 async def stored(store: AnyStore, job: JobRow) -> JobRow | None:
-    found = await store.read(reads.job, job.tenant, job.id)
+    found = await store.read(job_reads.job, job.tenant, job.id)
     return JobRow.of(**found.model_dump()) if found else None
 
 
@@ -62,8 +62,8 @@ async def test_a_looked_up_row_equals_the_written_one(store: AnyStore) -> None:
 async def test_another_tenant_sees_nothing(store: AnyStore) -> None:
     job = new_job()
     await store.commit([create(job)])
-    assert await store.read(reads.job, "somebody-else", job.id) is None
-    assert not await store.read(reads.events_of_stream, "somebody-else", "job", str(job.id))
+    assert await store.read(job_reads.job, "somebody-else", job.id) is None
+    assert not await store.read(event_reads.events_of_stream, "somebody-else", "job", str(job.id))
 
 
 async def test_every_version_has_exactly_one_event(store: AnyStore) -> None:
@@ -71,7 +71,7 @@ async def test_every_version_has_exactly_one_event(store: AnyStore) -> None:
     await store.commit([create(job)])
     await store.commit([pull(job.id, Trigger.START)])
     await store.commit([pull(job.id, Trigger.RELEASE)])
-    events = await store.read(reads.events_of_stream, "default", "job", str(job.id))
+    events = await store.read(event_reads.events_of_stream, "default", "job", str(job.id))
     assert [(event.seq, event.type) for event in events] == [
         (1, "image.job.queued"),
         (2, "image.job.started"),
@@ -190,16 +190,16 @@ async def test_a_lost_reply_after_the_commit_is_settled_as_committed(
 async def test_an_event_waits_to_leave_until_it_is_marked(store: AnyStore) -> None:
     left, waits = new_job(), new_job()
     await store.commit([create(left), create(waits)])
-    events = await store.read(reads.events_of_stream, "default", "job", str(left.id))
+    events = await store.read(event_reads.events_of_stream, "default", "job", str(left.id))
 
     def publish(_: Look, writes: Writes) -> None:
         writes.published += [events[0].event_id] * 2
 
     for _ in range(2):
         await store.commit([Step("publish", publish)])
-        unpublished = await store.read(reads.unpublished_events, NOW, 10)
+        unpublished = await store.read(event_reads.unpublished_events, NOW, 10)
         assert [event.stream_id for event in unpublished] == [str(waits.id)]
-    assert await store.read(reads.events_of_stream, "default", "job", str(left.id)) == events
+    assert await store.read(event_reads.events_of_stream, "default", "job", str(left.id)) == events
 
 
 async def test_a_sent_mark_touches_only_the_sending_that_it_names(store: AnyStore) -> None:
@@ -219,18 +219,18 @@ async def test_what_waits_to_be_sent_is_found(store: AnyStore) -> None:
     waiting, sent, resting = new_job(), new_job(dispatched_to="here"), new_job()
     await store.commit([create(job) for job in (waiting, sent, resting)])
     await store.commit([pull(resting.id, Trigger.CANCEL)])
-    found = await store.read(reads.unsent_jobs, "here", 10)
+    found = await store.read(machine_reads.unsent_jobs, "here", 10)
     assert [job.job_id for job in found] == [waiting.id]
-    found = await store.read(reads.unsent_jobs, "elsewhere", 10)
+    found = await store.read(machine_reads.unsent_jobs, "elsewhere", 10)
     assert {job.job_id for job in found} == {waiting.id, sent.id}
-    assert len(await store.read(reads.unpublished_events, NOW, 10)) == 4
+    assert len(await store.read(event_reads.unpublished_events, NOW, 10)) == 4
 
 
 async def test_an_accepted_call_sends_its_running_job_to_be_polled(store: AnyStore) -> None:
     job = new_job()
     await store.commit([create(job)])
     await store.commit([pull(job.id, Trigger.START)])
-    assert not await store.read(reads.unsent_jobs, "here", 10)
+    assert not await store.read(machine_reads.unsent_jobs, "here", 10)
     call = ProviderCallRow(
         job_id=job.id,
         attempt=1,
@@ -248,11 +248,11 @@ async def test_an_accepted_call_sends_its_running_job_to_be_polled(store: AnySto
         writes.insert(call, job.id, 1)
 
     await store.commit([Step("accept", accept)])
-    unsent = await store.read(reads.unsent_jobs, "here", 10)
+    unsent = await store.read(machine_reads.unsent_jobs, "here", 10)
     assert [one.job_id for one in unsent] == [job.id]
-    overdue = await store.read(reads.overdue_calls, CallState.ACCEPTED, NOW, 10)
+    overdue = await store.read(money_reads.overdue_calls, CallState.ACCEPTED, NOW, 10)
     assert [one.job_id for one in overdue] == [job.id]
-    assert not await store.read(reads.overdue_calls, CallState.INTENT, NOW, 10)
+    assert not await store.read(money_reads.overdue_calls, CallState.INTENT, NOW, 10)
 
 
 async def test_an_inbox_row_stands_for_one_effect(store: AnyStore) -> None:
@@ -293,6 +293,6 @@ async def test_a_deleted_row_is_gone_for_the_steps_behind_and_for_good(store: An
     await store.commit([Step("put", put, (key,))])
     group = [removal, Step("look", look_again, shared=(key,))]
     assert [one.answer for one in await store.commit(group)] == [True, False]
-    assert await store.read(reads.dead_letters, "default") == []
+    assert await store.read(event_reads.dead_letters, "default") == []
     # An absent one is a success, and nothing else is hurt.
     assert [one.answer for one in await store.commit([removal])] == [False]

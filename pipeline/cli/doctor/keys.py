@@ -1,7 +1,7 @@
 """Whether the providers' keys are good, as the service found them when it last asked."""
 
 from adapters.errors import SchemaOutdated, Unavailable
-from adapters.store import reads
+from adapters.store import machine_reads
 from adapters.store.database import check_schema, open_store
 from pipeline.cli.doctor.report import Report
 from pipeline.cli.reach import is_missing
@@ -20,7 +20,7 @@ async def check_keys(report: Report, settings: Settings) -> None:
         await check_schema(settings.database_url)
         store = open_store(settings.database_url)
         try:
-            rows = await store.read(reads.provider_keys)
+            rows = await store.read(machine_reads.provider_keys)
         finally:
             await store.close()
     except (SchemaOutdated, Unavailable):
