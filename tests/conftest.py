@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -36,6 +37,12 @@ def pytest_configure() -> None:
 def pytest_report_header() -> str:
     command = emulator.installed()
     return f"Pub/Sub: {f'the emulator {command}' if command else 'our double; no emulator is here'}"
+
+
+@pytest.fixture
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return str(found.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

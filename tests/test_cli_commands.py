@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import sqlite3
 import subprocess
 import threading
@@ -30,12 +29,6 @@ Done = subprocess.CompletedProcess[str]
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Service(tmp_path_factory.mktemp("service") / "home") as running:
         yield running
-
-
-@pytest.fixture
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return str(found.getsockname()[1])
 
 
 def here(*arguments: str, **settings: str) -> Done:

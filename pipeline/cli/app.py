@@ -13,6 +13,7 @@ from pipeline.cli.budget_commands import budgets
 from pipeline.cli.call_commands import calls
 from pipeline.cli.dead_letter_commands import dead_letters
 from pipeline.cli.job_commands import jobs
+from pipeline.cli.operation_commands import add_to as add_operations_to
 from pipeline.cli.options import AsJson, Home, OnUnknown, Server
 from pipeline.cli.provider_commands import providers
 from pipeline.cli.webhook_commands import webhooks
@@ -221,6 +222,9 @@ def submit(
         run_submit, request=request, idempotency_key=idempotency_key, wait=wait, quote=quote
     )
     speak(command, server=server, home=home, as_json=as_json)
+
+
+add_operations_to(app)
 
 
 @app.command("costs")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import httpx2
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from pipeline.cli.start import CommandFailed
 from schemas.ledger import CallListResponse, DayCostsResponse, ResolvedCallResponse
@@ -27,6 +27,7 @@ from schemas.replies import (
     BudgetResponse,
     CreateImageJobResponse,
     DispatchResponse,
+    GeneratedImagesResponse,
     HealthResponse,
     ImageJobStatusResponse,
     JobListResponse,
@@ -47,6 +48,7 @@ from schemas.webhooks import (
     WebhookResponse,
     WebhookWithSecretResponse,
 )
+from states.table import State
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -92,6 +94,10 @@ class NotLimner(CommandFailed):
         )
 
 
+class _Operated(RootModel[CreateImageJobResponse | GeneratedImagesResponse]):
+    """The job, or, where a request is repeated, the pictures that it has made."""
+
+
 class Client:
     """*http* has the address as its base; it may lead to a service in this process."""
 
@@ -113,9 +119,7 @@ class Client:
             raise NotLimner(self.address, exc.problem.title) from exc
         return True
 
-    async def submit(
-        self, request: dict[str, Any], *, idempotency_key: str
-    ) -> CreateImageJobResponse:
+    async def submit(self, request: dict[str, Any], idempotency_key: str) -> CreateImageJobResponse:
         return await self._call(
             CreateImageJobResponse,
             "POST",
@@ -123,6 +127,40 @@ class Client:
             json=request,
             headers={"Idempotency-Key": idempotency_key},
         )
+
+    async def operate(
+        self,
+        path: str,
+        request: Mapping[str, Any],
+        files: Mapping[str, bytes],
+        idempotency_key: str,
+    ) -> CreateImageJobResponse:
+        """Have something done to a picture, sent in *files* or named in *request*."""
+        told = await self._call(
+            _Operated,
+            "POST",
+            f"/api/v1/images/{path}",
+            params={"wait_seconds": 0},
+            headers={"Idempotency-Key": idempotency_key},
+            **_body(request, files),
+        )
+        accepted = told.root
+        if isinstance(accepted, CreateImageJobResponse):
+            return accepted
+        return CreateImageJobResponse(
+            job_id=accepted.job_id,
+            status=State.COMPLETED,
+            message="It was done before",
+            estimated_completion_time=0,
+            is_draft=accepted.is_draft,
+            warnings=accepted.warnings,
+        )
+
+    async def quote_operation(
+        self, path: str, request: Mapping[str, Any], files: Mapping[str, bytes]
+    ) -> QuoteResponse:
+        address = f"/api/v1/images/quote/{path}"
+        return await self._call(QuoteResponse, "POST", address, **_body(request, files))
 
     async def quote(self, request: dict[str, Any]) -> QuoteResponse:
         return await self._call(QuoteResponse, "POST", "/api/v1/images/quote", json=request)
@@ -329,6 +367,14 @@ class Client:
             raise NoAnswer(f"the connection to {self.address} broke: {exc}") from exc
         except httpx2.DecodingError as exc:
             raise NotLimner(self.address, "its reply cannot be decoded") from exc
+
+
+def _body(request: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """A form where there are files, else JSON."""
+    if not files:
+        return {"json": dict(request)}
+    fields = {name: str(value) for name, value in request.items()}
+    return {"data": fields, "files": {name: (name, data) for name, data in files.items()}}
 
 
 def _letter(subscriber: str, event_id: UUID) -> str:

@@ -1,6 +1,8 @@
 """`limner submit`: ask for one picture, and wait for it where that is wanted."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
@@ -42,26 +44,38 @@ async def run_submit(
     if "not_before" in request:
         request["not_before"] = moment("--not-before", request["not_before"]).isoformat()
     checked(ImageGenerationRequest, request)
-    if quote:
-        async with place.reached(creates=True) as reached:
-            _show_quote(out, await reached.client.quote(request))
-        return 0
+    async with place.reached(works=wait and not quote, creates=True) as reached:
+        if quote:
+            show_quote(out, await reached.client.quote(request))
+            return 0
+        send = partial(reached.client.submit, request)
+        return await ask_for(send, reached, out, idempotency_key=idempotency_key, wait=wait)
+
+
+async def ask_for(
+    send: Callable[[str], Awaitable[CreateImageJobResponse]],
+    reached: Reached,
+    out: Output,
+    *,
+    idempotency_key: str | None,
+    wait: bool,
+) -> int:
+    """Have *send* ask for a job under a key, and show it, or with *wait* what became of it."""
     # Always a key, so that a request whose reply was lost can be sent again.
     key = idempotency_key or uuid4().hex
     if not (0 < len(key) <= 200 and key.isascii() and key.isprintable() and " " not in key):
         raise WrongUsage("--idempotency-key: 1 to 200 visible ASCII characters without spaces")
-    async with place.reached(works=wait, creates=True) as reached:
-        try:
-            accepted = await reached.client.submit(request, idempotency_key=key)
-        except NoAnswer as exc:
-            raise CommandFailed(
-                f"{exc}. The request may have been stored: send it again with"
-                f" --idempotency-key {key} and it is done once only."
-            ) from exc
-        if not wait:
-            _show_accepted(out, accepted, here=reached.here)
-            return 0
-        job = await _at_rest(reached, out, accepted.job_id)
+    try:
+        accepted = await send(key)
+    except NoAnswer as exc:
+        raise CommandFailed(
+            f"{exc}. The request may have been stored: send it again with"
+            f" --idempotency-key {key} and it is done once only."
+        ) from exc
+    if not wait:
+        _show_accepted(out, accepted, here=reached.here)
+        return 0
+    job = await _at_rest(reached, out, accepted.job_id)
     if out.as_json:
         out.document(job)
     elif out.for_person:
@@ -82,7 +96,9 @@ def _show_accepted(out: Output, accepted: CreateImageJobResponse, *, here: bool)
         out.document(accepted)
     elif out.for_person:
         seconds = accepted.estimated_completion_time
-        out.line(f"Job {accepted.job_id} is queued" + ("." if here else f"; about {seconds} s."))
+        is_soon = accepted.status is State.QUEUED and not here
+        about = f"; about {seconds} s." if is_soon else "."
+        out.line(f"Job {accepted.job_id} is {accepted.status.value}{about}")
     else:
         out.line(accepted.job_id)
     for warning in accepted.warnings:
@@ -91,7 +107,7 @@ def _show_accepted(out: Output, accepted: CreateImageJobResponse, *, here: bool)
         out.note("No server runs: the job is stored, and the next `limner serve` works on it.")
 
 
-def _show_quote(out: Output, quote: QuoteResponse) -> None:
+def show_quote(out: Output, quote: QuoteResponse) -> None:
     if out.as_json:
         out.document(quote)
         return
@@ -102,6 +118,7 @@ def _show_quote(out: Output, quote: QuoteResponse) -> None:
         ("price", _price(quote)),
         ("price book", picture.price_book),
         ("painted by", f"{picture.provider}, {picture.resolved_model}"),
+        ("operation", picture.operation),
         ("requested", picture.requested_model),
         ("parameters", parameters or None),
         ("about", f"{quote.estimated_completion_time} s"),
