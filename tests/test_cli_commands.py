@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import sqlite3
 import subprocess
@@ -17,11 +18,13 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from tests.service import GENERATE, JOBS, LIMNER, PATIENCE_SECONDS, Service, command, environment
 
+CLICK: Any = typer.main.get_command(app)
 Done = subprocess.CompletedProcess[str]
 
 
@@ -82,6 +85,24 @@ def test_the_help_names_every_command_and_the_exit_codes() -> None:
     text = done_well(command("--help"))
     for word in ("submit", "jobs", "events", "pause", "resume", "doctor", "Exit codes", "130"):
         assert word in text
+
+
+def commands_of(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, found in group.commands.items():
+        if hasattr(found, "commands"):
+            yield from commands_of(found, (*path, name))
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("path", list(commands_of(CLICK)), ids=" ".join)
+def test_every_help_shows_what_a_command_does_where_nothing_is_said(path: tuple[str, ...]) -> None:
+    found: Any = CLICK
+    for name in path:
+        found = found.commands[name]
+    defaults = re.findall(r"\[[^\]]+\]", " ".join(one.help or "" for one in found.params))
+    shown = " ".join(here(*path, "--help").stdout.replace("\u2502", " ").split())
+    assert [one for one in defaults if one not in shown] == []
 
 
 def test_a_piped_submit_prints_the_id_that_show_takes(service: Service) -> None:

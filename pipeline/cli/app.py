@@ -14,7 +14,7 @@ from pipeline.cli.call_commands import calls
 from pipeline.cli.dead_letter_commands import dead_letters
 from pipeline.cli.job_commands import jobs
 from pipeline.cli.operation_commands import add_to as add_operations_to
-from pipeline.cli.options import AsJson, Home, OnUnknown, Server
+from pipeline.cli.options import AsJson, Home, OnUnknown, Server, group
 from pipeline.cli.provider_commands import providers
 from pipeline.cli.webhook_commands import webhooks
 from pipeline.roles import Role
@@ -24,7 +24,7 @@ EXIT_CODES = (
     " 2 wrong usage or settings; 130 interrupted."
 )
 
-app = typer.Typer(
+app = group(
     name="limner",
     help="Limner illustrates blogs: requests for pictures become durable jobs.",
     epilog=EXIT_CODES,

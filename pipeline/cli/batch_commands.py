@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, Home, Server
+from pipeline.cli.options import AsJson, Home, Server, group
 
-batches = typer.Typer(
-    help="Look at batches, cancel them, bring back what failed.", no_args_is_help=True
-)
+batches = group(help="Look at batches, cancel them, bring back what failed.", no_args_is_help=True)
 
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="The whole id of a batch.")]
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, Home, Server
+from pipeline.cli.options import AsJson, Home, Server, group
 
-blogs = typer.Typer(help="Look at the pictures of a blog post.", no_args_is_help=True)
+blogs = group(help="Look at the pictures of a blog post.", no_args_is_help=True)
 
 BlogId = Annotated[str, typer.Argument(metavar="BLOG", help="The blog_id of the requests.")]
 

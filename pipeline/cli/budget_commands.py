@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, Home, Server
+from pipeline.cli.options import AsJson, Home, Server, group
 
-budgets = typer.Typer(help="Limit what may be spent.", no_args_is_help=True)
+budgets = group(help="Limit what may be spent.", no_args_is_help=True)
 
 OfBlog = Annotated[
     str | None,

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, Home, Server
+from pipeline.cli.options import AsJson, Home, Server, group
 
-calls = typer.Typer(
+calls = group(
     help="Calls of providers whose answer was lost, and what was found out about them.",
     no_args_is_help=True,
 )

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, Home, Server
+from pipeline.cli.options import AsJson, Home, Server, group
 
-dead_letters = typer.Typer(
+dead_letters = group(
     help="Look at events that a subscriber could not digest, deliver or drop them.",
     no_args_is_help=True,
 )

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, Home, OnUnknown, Server
+from pipeline.cli.options import AsJson, Home, OnUnknown, Server, group
 
-jobs = typer.Typer(
+jobs = group(
     help="Look at jobs, cancel them, bring them back, decide about drafts.", no_args_is_help=True
 )
 

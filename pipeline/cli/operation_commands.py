@@ -18,7 +18,9 @@ Prompt = Annotated[
 ]
 NegativePrompt = Annotated[str | None, typer.Option(help="What it must not show.")]
 Style = Annotated[str | None, typer.Option(help="A style preset of the provider.")]
-Seed = Annotated[int | None, typer.Option(help="The same one gives the same picture, maybe.")]
+Seed = Annotated[
+    int | None, typer.Option(help="Where the provider repeats itself, the same gives the same.")
+]
 Provider = Annotated[str | None, typer.Option(help="Who does it [whoever painted it, or can].")]
 BlogId = Annotated[str | None, typer.Option(help="The blog post to place the result in.")]
 Role = Annotated[str | None, typer.Option(help="hero, featured, inline, og or thumbnail.")]

@@ -1,7 +1,7 @@
-"""Options that nearly every command has."""
+"""Options that nearly every command has, and what their groups have in common."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,3 +27,8 @@ OnUnknown = Annotated[
         " [retry_once for drafts, park for finals]."
     ),
 ]
+
+
+def group(**told: Any) -> typer.Typer:
+    """A group of commands. What stands in brackets in a help text is shown, and not a markup."""
+    return typer.Typer(rich_markup_mode="markdown", **told)

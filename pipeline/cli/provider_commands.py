@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, Home, Server
+from pipeline.cli.options import AsJson, Home, Server, group
 
-providers = typer.Typer(help="Who paints, how each does; say that one is mended.")
+providers = group(help="Who paints, how each does; say that one is mended.")
 
 
 @providers.callback(invoke_without_command=True)

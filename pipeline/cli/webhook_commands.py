@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson, Home, Server
+from pipeline.cli.options import AsJson, Home, Server, group
 
-webhooks = typer.Typer(
+webhooks = group(
     help="Have events sent to an address, and look at what was sent.", no_args_is_help=True
 )
 
