@@ -35,7 +35,8 @@ from pipeline.final import strategy_of
 from pipeline.gate import is_late
 from pipeline.move import JobMoved
 from pipeline.poll import WAIT_AFTER_ERROR, NotYet, accept, ask_about, can_be_kept, wait_on
-from pipeline.settle import Settlement, settle_call
+from pipeline.settle import settle_call
+from pipeline.settlement import Settlement
 from pipeline.staging import Manifest, Staged, stage
 from pipeline.worker import Worker
 from schemas.operations import Operands, PaintingOf

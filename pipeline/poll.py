@@ -15,7 +15,7 @@ from adapters.errors import OutcomeUnknown, ProviderBusy, ProviderRefused, Resul
 from adapters.ports import Accepted, Painting, PaintRequest
 from pipeline.key_news import close_probed
 from pipeline.move import JobMoved, job_key
-from pipeline.settle import Settlement, clean
+from pipeline.settlement import Settlement, clean
 from pipeline.worker import Worker
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import CallState, JobRow, ProviderCallRow

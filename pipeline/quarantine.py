@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from pipeline.journal import Journal
-from pipeline.settle import clean
+from pipeline.settlement import clean
 from schemas.events import CloudEvent
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import DeadLetterRow

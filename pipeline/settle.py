@@ -6,12 +6,11 @@ whatever has become of the job meanwhile (cancelled, retried, deleted).
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, Self, assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 import structlog
 
-from adapters.errors import ProviderBusy, ProviderUnusable
 from adapters.ports import Backoff
 from pipeline.budgets import take_again
 from pipeline.errors import BudgetExceeded, PriceUnknown
@@ -22,10 +21,12 @@ from pipeline.fallback import (
     next_hand,
 )
 from pipeline.final import job_price
-from pipeline.gate import Gate, Word
+from pipeline.gate import Gate
 from pipeline.key_news import KeyNews
 from pipeline.move import fail_job, first_wake, job_key, move_job, retry_job
 from pipeline.new_job import blog_is_deleted, blog_keys
+from pipeline.providers import Providers
+from pipeline.settlement import MAX_REPEATS, Settlement, advice, may_be_charged
 from pipeline.tally import record_moves
 from pipeline.worker import Worker
 from schemas.requests import OnUnknown
@@ -35,64 +36,7 @@ from states.table import State, Trigger
 
 log = structlog.get_logger(__name__)
 
-
-# A free provider that never gets done (its process dies on this very prompt) is given up.
-MAX_REPEATS = 25
-# Whatever a provider says, a job is not put off for longer.
-MAX_RETRY_AFTER = timedelta(hours=1)
 REPEAT_BACKOFF = Backoff(timedelta(milliseconds=100), timedelta(seconds=30))
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What the call's row becomes, and what its job is to do if it still runs this attempt."""
-
-    call: CallState
-    detail: str
-    job: Literal["release", "repeat", "by_policy", "fail"]
-    code: str | None = None
-    not_before: datetime | None = None
-    # What the answer says of the key with which it was asked.
-    says: Word = Word("nothing")
-    waiting: Waiting | None = None
-
-    @classmethod
-    def of_busy(cls, exc: ProviderBusy, now: datetime) -> Self:
-        """The provider took nothing: of this request, or of any with this key."""
-        wait = min(exc.retry_after, MAX_RETRY_AFTER)
-        detail, waiting, says = clean(str(exc)), Waiting.BUSY, Word("nothing")
-        if isinstance(exc, ProviderUnusable):
-            waiting, says = Waiting.UNUSABLE, Word("unusable", exc.reason, detail, wait)
-        elif exc.of_key:
-            waiting, says = Waiting.PAUSED, Word("busy", "", detail, wait)
-        call = CallState.NOT_CHARGED
-        return cls(call, detail, "release", None, now + wait, says, waiting)
-
-    @classmethod
-    def busy(cls, detail: str, now: datetime, retry_after: timedelta = timedelta(0)) -> Self:
-        """The provider was not asked, or took nothing: back into the queue, after *retry_after*."""
-        wait = min(retry_after, MAX_RETRY_AFTER)
-        return cls(CallState.NOT_CHARGED, clean(detail), "release", not_before=now + wait)
-
-    @classmethod
-    def refused(cls, code: str, detail: str, *, may_be_charged: bool = False) -> Self:
-        """The provider will never paint this; *may_be_charged* where it did and kept it back."""
-        call = CallState.UNKNOWN if may_be_charged else CallState.REFUSED
-        says = Word("works" if may_be_charged else "nothing")
-        return cls(call, clean(detail), "fail", code=clean(code), says=says)
-
-    @classmethod
-    def unknown(cls, detail: str, *, repeatable: bool) -> Self:
-        """The answer is lost. Free and repeatable: asked again. Else the job's policy decides."""
-        if repeatable:
-            return cls(CallState.NOT_CHARGED, clean(detail), "repeat")
-        code, says = "outcome_unknown", Word("unknown")
-        return cls(CallState.UNKNOWN, clean(detail), "by_policy", code=code, says=says)
-
-
-def clean(text: str, most_characters: int = 2_000) -> str:
-    """A text from outside as every database takes it: no NUL, no half characters, not endless."""
-    return text.replace("\x00", "").encode(errors="replace").decode()[:most_characters]
 
 
 async def settle_call(
@@ -107,87 +51,17 @@ async def settle_call(
     A call that is settled stays as it is.
     """
     event_id, retry_id, now = worker.ids.new(), worker.ids.new(), worker.journal.now()
-    call_key = RowKey(ProviderCallRow, (job.id, job.attempt))
-    gate = worker.providers.gate(job.provider)
+    providers, gate = worker.providers, worker.providers.gate(job.provider)
 
     def decide(look: Look, writes: Writes) -> None:
-        news = None
-        call = look.get(ProviderCallRow, job.id, job.attempt)
-        if call is not None:
-            if call.state not in only:
-                return
-            settled = {"state": settlement.call, "detail": settlement.detail, "settled_at": now}
-            writes.update(call.changed(**settled, due_at=None), *call_key.key)
-            if gate is not None and call.provider == job.provider:
-                news = _heard(settlement, job, call, gate, look, writes, now=now)
-        current = look.get(JobRow, job.id)
-        runs = current is not None and current.state is State.RUNNING
-        if current is not None and runs and current.attempt == job.attempt:
-            _move_on(current, call, news, look, writes)
-        if news is not None:
-            news.store(look, writes)
-
-    def _move_on(
-        current: JobRow,
-        call: ProviderCallRow | None,
-        news: KeyNews | None,
-        look: Look,
-        writes: Writes,
-    ) -> None:
-        match settlement.job:
-            case "release" | "repeat" if blog_is_deleted(look, current):
-                # The blog's queued jobs were cancelled; in the queue it would be paid for.
-                reason = "blog_deleted"
-                move_job(writes, current, Trigger.CANCEL, at=now, event_id=event_id, reason=reason)
-            case "release" | "fail" if not blog_is_deleted(look, current) and (
-                instead := _instead(current, settlement, worker, look, writes, now)
-            ):
-                _release(current, now, writes, instead.reason, **instead.columns)
-            case "release":
-                not_before, waits = _put_off(current, settlement, news, now)
-                _release(current, not_before, writes, **waits)
-            case "repeat" if current.lost_calls + 1 < MAX_REPEATS:
-                wait = timedelta(seconds=REPEAT_BACKOFF.after(current.lost_calls + 1))
-                _release(current.changed(lost_calls=current.lost_calls + 1), now + wait, writes)
-            case "repeat":
-                _fail(current, call, "provider_failing", writes)
-            case "by_policy" if _asks_again(current, look, worker):
-                failed = _fail(current, call, "outcome_unknown", writes)
-                _ask_again(failed, call, look, writes, worker, at=now, event_id=retry_id)
-            case "fail" | "by_policy":
-                _fail(current, call, settlement.code or "failed", writes)
-            case _ as never:
-                assert_never(never)
-
-    def _release(
-        current: JobRow,
-        not_before: datetime,
-        writes: Writes,
-        reason: str = settlement.detail,
-        **changes: Any,
-    ) -> None:
-        move_job(
-            writes,
-            current,
-            Trigger.RELEASE,
-            at=now,
-            event_id=event_id,
-            reason=reason,
-            not_before=not_before,
-            wake_at=first_wake(now, not_before, current.deadline_at),
-            **changes,
-        )
-
-    def _fail(current: JobRow, call: ProviderCallRow | None, code: str, writes: Writes) -> JobRow:
-        message = _advice(code, settlement, current, call)
-        return fail_job(
-            writes, current, code, message, at=now, event_id=event_id, detail=settlement.detail
-        )
+        settling = _Settling(settlement, providers, now, event_id, retry_id, look, writes)
+        settling.settle(job, gate, only)
 
     # Most answers put the job back into the queue: its batch is named only when it has to be.
     shared = (*blog_keys([job]), *((gate.key,) if gate is not None else ()))
-    step = Step("settle_call", decide, (job_key(job.id), call_key), shared)
-    await record_moves(worker.journal, step)
+    await record_moves(
+        worker.journal, Step("settle_call", decide, (job_key(job.id), _call_key(job)), shared)
+    )
     log.info(
         "call_settled",
         job_id=str(job.id),
@@ -197,132 +71,156 @@ async def settle_call(
     )
 
 
-def _heard(
-    settlement: Settlement,
-    job: JobRow,
-    call: ProviderCallRow,
-    gate: Gate,
-    look: Look,
-    writes: Writes,
-    *,
-    now: datetime,
-) -> KeyNews:
-    """What the call's answer says of the key with which it was made."""
-    news = KeyNews.hear(look, gate, settlement.says, call, now=now)
-    if settlement.code == "model_retired":
-        news.retire(job, call, settlement.detail, writes)
-    return news
+def _call_key(job: JobRow) -> RowKey:
+    return RowKey(ProviderCallRow, (job.id, job.attempt))
 
 
-def _instead(
-    job: JobRow, settlement: Settlement, worker: Worker, look: Look, writes: Writes, now: datetime
-) -> Handed | None:
-    """The job as another provider is to paint it; None where it keeps its own.
+@dataclass(slots=True)
+class _Settling:
+    """The decision about one answer, in one run of its step."""
 
-    Whatever may have been charged stays with the provider that may have charged it.
-    """
-    if settlement.call not in {CallState.NOT_CHARGED, CallState.REFUSED}:
-        return None
-    why = None
-    if settlement.job == "fail" and settlement.code in REFUSALS_THAT_FALL_BACK:
-        why = settlement.code
-    elif settlement.waiting is Waiting.UNUSABLE:
-        why = settlement.says.reason
-    elif settlement.waiting is not None and is_busy_for_long(job, worker.providers, now):
-        why = "busy"
-    if why is None:
-        return None
-    return next_hand(job, why, worker.providers, look, writes, at=now)
+    answer: Settlement
+    providers: Providers
+    now: datetime
+    event_id: UUID
+    retry_id: UUID
+    look: Look
+    writes: Writes
+    call: ProviderCallRow | None = None
+    # What is heard of the key with which the call was made.
+    news: KeyNews | None = None
 
+    def settle(self, job: JobRow, gate: Gate | None, only: frozenset[CallState]) -> None:
+        """First the ledger, then the key, then the job, where it still runs this attempt."""
+        self.call = call = self.look.get(ProviderCallRow, job.id, job.attempt)
+        if call is not None:
+            if call.state not in only:
+                return
+            settled = {"state": self.answer.call, "detail": self.answer.detail}
+            row = call.changed(**settled, settled_at=self.now, due_at=None)
+            self.writes.update(row, *_call_key(job).key)
+            if gate is not None and call.provider == job.provider:
+                self._hear(job, call, gate)
+        current = self.look.get(JobRow, job.id)
+        runs = current is not None and current.state is State.RUNNING
+        if current is not None and runs and current.attempt == job.attempt:
+            self._move_on(current)
+        if self.news is not None:
+            self.news.store(self.look, self.writes)
 
-def _put_off(
-    job: JobRow, settlement: Settlement, news: KeyNews | None, now: datetime
-) -> tuple[datetime, dict[str, Any]]:
-    """When a job that was put back may start, and what is told of its waiting."""
-    not_before, waiting = settlement.not_before or now, settlement.waiting
-    if waiting is None:
-        return not_before, {}
-    if news is not None and waiting is not Waiting.BUSY:
-        not_before, waiting = news.line_up()
-    return not_before, {"waiting": waiting.value, "busy_since": job.busy_since or now}
+    def _hear(self, job: JobRow, call: ProviderCallRow, gate: Gate) -> None:
+        self.news = KeyNews.hear(self.look, gate, self.answer.says, call, now=self.now)
+        if self.answer.code == "model_retired":
+            self.news.retire(job, call, self.answer.detail, self.writes)
 
+    def _move_on(self, job: JobRow) -> None:
+        is_deleted = blog_is_deleted(self.look, job)
+        match self.answer.job:
+            case "release" | "repeat" if is_deleted:
+                # The blog's queued jobs were cancelled; in the queue it would be paid for.
+                self._cancel(job, "blog_deleted")
+            case "release" | "fail" if not is_deleted and (instead := self._instead(job)):
+                self._release(job, self.now, instead.reason, **instead.columns)
+            case "release":
+                not_before, waits = self._put_off(job)
+                self._release(job, not_before, **waits)
+            case "repeat" if job.lost_calls + 1 < MAX_REPEATS:
+                wait = timedelta(seconds=REPEAT_BACKOFF.after(job.lost_calls + 1))
+                self._release(job.changed(lost_calls=job.lost_calls + 1), self.now + wait)
+            case "repeat":
+                self._fail(job, "provider_failing")
+            case "by_policy" if not is_deleted and self._asks_again(job):
+                self._ask_again(self._fail(job, "outcome_unknown"))
+            case "fail" | "by_policy":
+                self._fail(job, self.answer.code or "failed")
+            case _ as never:
+                assert_never(never)
 
-def _asks_again(job: JobRow, look: Look, worker: Worker) -> bool:
-    """Whether the job's policy buys another try."""
-    return (
-        worker.providers.on_unknown.of(job) is OnUnknown.RETRY_ONCE
-        and job.asked_again_at is None
-        and not blog_is_deleted(look, job)
-    )
+    def _cancel(self, job: JobRow, reason: str) -> None:
+        move_job(
+            self.writes, job, Trigger.CANCEL, at=self.now, event_id=self.event_id, reason=reason
+        )
 
+    def _release(
+        self, job: JobRow, not_before: datetime, reason: str | None = None, **changes: Any
+    ) -> None:
+        move_job(
+            self.writes,
+            job,
+            Trigger.RELEASE,
+            at=self.now,
+            event_id=self.event_id,
+            reason=reason if reason is not None else self.answer.detail,
+            not_before=not_before,
+            wake_at=first_wake(self.now, not_before, job.deadline_at),
+            **changes,
+        )
 
-def _ask_again(
-    failed: JobRow,
-    call: ProviderCallRow | None,
-    look: Look,
-    writes: Writes,
-    worker: Worker,
-    *,
-    at: datetime,
-    event_id: UUID,
-) -> None:
-    """The one retry without a person, in the step in which the job failed, where budgets admit it.
+    def _fail(self, job: JobRow, code: str) -> JobRow:
+        return fail_job(
+            self.writes,
+            job,
+            code,
+            advice(code, self.answer, job, self.call),
+            at=self.now,
+            event_id=self.event_id,
+            detail=self.answer.detail,
+        )
 
-    What the lost call may have cost stays held beside the price of the new one.
-    """
-    try:
-        admitted = take_again(look, writes, failed, job_price(failed, worker.providers), at=at)
-    except (BudgetExceeded, PriceUnknown):
-        return
-    note = (
-        f"the answer of attempt {failed.attempt} was lost and {_may_be_charged(failed, call)};"
-        f" the provider was asked once more (on_unknown: {OnUnknown.RETRY_ONCE.value})"
-    )
-    retry_job(
-        writes,
-        admitted,
-        at=at,
-        event_id=event_id,
-        reason=OnUnknown.RETRY_ONCE,
-        asked_again_at=at,
-        warnings=[*failed.warnings, note],
-    )
+    def _instead(self, job: JobRow) -> Handed | None:
+        """The job as another provider is to paint it; None where it keeps its own.
 
+        Whatever may have been charged stays with the provider that may have charged it.
+        """
+        answer = self.answer
+        if answer.call not in {CallState.NOT_CHARGED, CallState.REFUSED}:
+            return None
+        why = None
+        if answer.job == "fail" and answer.code in REFUSALS_THAT_FALL_BACK:
+            why = answer.code
+        elif answer.waiting is Waiting.UNUSABLE:
+            why = answer.says.reason
+        elif answer.waiting is not None and is_busy_for_long(job, self.providers, self.now):
+            why = "busy"
+        if why is None:
+            return None
+        return next_hand(job, why, self.providers, self.look, self.writes, at=self.now)
 
-def _may_be_charged(job: JobRow, call: ProviderCallRow | None) -> str:
-    """What a lost answer may have cost, in words."""
-    if call is None or call.amount is None:
-        return f"an amount that nobody knows may have been charged by {job.provider}"
-    amount = f"${call.amount.normalize():f}"
-    return f"{amount} may have been charged by {call.provider} ({call.model})"
+    def _put_off(self, job: JobRow) -> tuple[datetime, dict[str, Any]]:
+        """When a job that was put back may start, and what is told of its waiting."""
+        not_before, waiting = self.answer.not_before or self.now, self.answer.waiting
+        if waiting is None:
+            return not_before, {}
+        if self.news is not None and waiting is not Waiting.BUSY:
+            not_before, waiting = self.news.line_up()
+        return not_before, {"waiting": waiting.value, "busy_since": job.busy_since or self.now}
 
+    def _asks_again(self, job: JobRow) -> bool:
+        """Whether the job's policy buys another try."""
+        policy = self.providers.on_unknown.of(job)
+        return policy is OnUnknown.RETRY_ONCE and job.asked_again_at is None
 
-def _advice(code: str, settlement: Settlement, job: JobRow, call: ProviderCallRow | None) -> str:
-    detail = settlement.detail
-    match code:
-        case "outcome_unknown":
-            again = " a third time" if job.asked_again_at is not None else " again"
-            return (
-                f"The provider was asked but its answer was lost: {_may_be_charged(job, call)}, and"
-                f" the picture cannot be fetched. It was not asked{again}. `limner calls unknown`"
-                " tells what to look for at the provider, `limner calls resolve` records what was"
-                " found; retry the job to pay for another try."
-            )
-        case "moderated" if settlement.call is CallState.UNKNOWN:
-            return (
-                "The provider painted the picture and withheld it for its content. It may have been"
-                " charged. Change the prompt."
-            )
-        case "moderated":
-            return "The provider refused the prompt. Nothing was charged. Change the prompt."
-        case "model_retired":
-            return (
-                f"The provider no longer has the model: {detail}. Nothing was charged. Have another"
-                " model configured for this quality, then retry the job."
-            )
-        case "provider_failing":
-            return (
-                f"The provider lost its answer {MAX_REPEATS} times: {detail}. Nothing was charged."
-                " Retry the job, or change the prompt."
-            )
-    return f"The provider refused the request: {detail}. Nothing was charged."
+    def _ask_again(self, failed: JobRow) -> None:
+        """The one retry without a person, in the step in which the job failed, if budgets admit it.
+
+        What the lost call may have cost stays held beside the price of the new one.
+        """
+        price = job_price(failed, self.providers)
+        try:
+            admitted = take_again(self.look, self.writes, failed, price, at=self.now)
+        except (BudgetExceeded, PriceUnknown):
+            return
+        note = (
+            f"the answer of attempt {failed.attempt} was lost and"
+            f" {may_be_charged(failed, self.call)};"
+            f" the provider was asked once more (on_unknown: {OnUnknown.RETRY_ONCE.value})"
+        )
+        retry_job(
+            self.writes,
+            admitted,
+            at=self.now,
+            event_id=self.retry_id,
+            reason=OnUnknown.RETRY_ONCE,
+            asked_again_at=self.now,
+            warnings=[*failed.warnings, note],
+        )

@@ -18,7 +18,8 @@ from pipeline.generate import paint_request
 from pipeline.journal import JournalClosed
 from pipeline.move import JobMoved
 from pipeline.poll import WAIT_AFTER_ERROR, NotYet, ask_about, wait_on
-from pipeline.settle import Settlement, settle_call
+from pipeline.settle import settle_call
+from pipeline.settlement import Settlement
 from pipeline.staging import Manifest, find_manifest, stage
 from pipeline.worker import Worker
 from schemas.step import Look, Lost, RowKey, Step, Writes

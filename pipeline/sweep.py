@@ -22,7 +22,8 @@ from pipeline.journal import JournalClosed
 from pipeline.move import JobMoved, exceed_deadline, fail_job, job_key, patience
 from pipeline.poll import send_again
 from pipeline.relay import Relay
-from pipeline.settle import Settlement, settle_call
+from pipeline.settle import settle_call
+from pipeline.settlement import Settlement
 from pipeline.staging import find_manifest
 from pipeline.tally import record_moves
 from pipeline.worker import Worker

@@ -21,7 +21,8 @@ from adapters.ports import Accepted, KeyLimits, Painting, PaintRequest
 from adapters.store import machine_reads, money_reads
 from pipeline.cancel import cancel
 from pipeline.journal import Journal
-from pipeline.settle import Settlement, settle_call
+from pipeline.settle import settle_call
+from pipeline.settlement import Settlement
 from pipeline.staging import load_manifest, manifest_key, stage
 from pipeline.stragglers import Stragglers
 from schemas.tables import CallState, Circuit, JobRow, ProviderCall
