@@ -154,12 +154,16 @@ def _final(
     now: datetime,
 ) -> JobRow:
     assert draft.result is not None
+    seed = draft.request["seed"]
+    if request.seed not in (0, seed):
+        note = f"a final has its draft's seed, {seed}; {request.seed} is left out"
+        warnings = [*warnings, note]
     return new_job(
         request,
         tenant=draft.tenant,
         job_id=job_id,
         now=now,
-        seed=draft.request["seed"],
+        seed=seed,
         provider=provider,
         warnings=warnings,
         fallback=fallback,

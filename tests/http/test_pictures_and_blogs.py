@@ -196,6 +196,17 @@ async def test_a_job_without_a_blog_is_linked_nowhere(here: Here) -> None:
     assert here.count("blog_slots") == before
 
 
+async def test_a_seed_that_is_not_the_drafts_is_left_out_with_a_warning(here: Here) -> None:
+    draft = await draft_of(here, None, prompt="a bridge", seed=77)
+    asked = {"prompt": "a bridge", "quality": "standard", "draft_job_id": draft["job_id"]}
+    reply = await here.http.post(GENERATE, json=asked | {"seed": 9})
+    assert reply.json()["warnings"] == ["a final has its draft's seed, 77; 9 is left out"]
+    final = await here.completed(reply.json()["job_id"])
+    assert final["result"]["seed"] == 77
+    same = await here.http.post(GENERATE, json=asked | {"seed": 77, "draft_job_id": None})
+    assert same.json()["warnings"] == []
+
+
 async def test_a_final_takes_the_place_seed_and_texts_of_its_draft(here: Here) -> None:
     draft = await draft_of(
         here,
