@@ -60,7 +60,14 @@ class Moment:
         return cls(journal.now(), ids.new())
 
 
-def offer(look: Look, writes: Writes, candidate: SlotCandidateRow, moment: Moment) -> str:
+def offer(
+    look: Look,
+    writes: Writes,
+    candidate: SlotCandidateRow,
+    moment: Moment,
+    *,
+    may_stand: bool = True,
+) -> str:
     """Offer a picture to its slot, inside a step that named slot, candidate and image.
 
     A final takes the place if it may; whatever may not is kept as a candidate. Offering it again
@@ -75,7 +82,8 @@ def offer(look: Look, writes: Writes, candidate: SlotCandidateRow, moment: Momen
     place = Slot.of(candidate)
     slot = look.get(BlogSlotRow, *place)
     current = standing_of(slot)
-    if may_fill(offered(candidate), current, slot.floor_job_id if slot else None):
+    floor = slot.floor_job_id if slot else None
+    if may_stand and may_fill(offered(candidate), current, floor):
         kind = EventType.SLOT_LINKED if current is None else EventType.SLOT_REPLACED
         filled = next_version(slot, place, moment, **filled_with(candidate))
         write_slot(writes, slot, filled, kind, moment, candidate)

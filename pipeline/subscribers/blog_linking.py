@@ -11,11 +11,12 @@ from uuid import UUID
 import structlog
 
 from adapters.ports import Ids
+from adapters.store import job_reads
 from pipeline.journal import Journal
 from pipeline.slots import Moment, Slot, offer
 from schemas.events import CloudEvent
 from schemas.step import Look, RowKey, Step, Writes
-from schemas.tables import BlogRow, ImageRow, InboxRow, SlotCandidateRow
+from schemas.tables import BlogRow, Decision, ImageRow, InboxRow, SlotCandidateRow
 from states.slots import Rank
 
 log = structlog.get_logger(__name__)
@@ -27,7 +28,8 @@ async def link(event: CloudEvent, journal: Journal, ids: Ids) -> None:
     """Offer the first picture of a completed job to its slot."""
     if event.data["blog_id"] is None:
         return
-    outcome = await journal.record(link_step(event, Moment.now(journal, ids)))
+    may_stand = not await _was_refused(event, journal)
+    outcome = await journal.record(link_step(event, Moment.now(journal, ids), may_stand=may_stand))
     log.info(
         "picture_linked",
         job_id=event.data["job_id"],
@@ -36,8 +38,20 @@ async def link(event: CloudEvent, journal: Journal, ids: Ids) -> None:
     )
 
 
-def link_step(event: CloudEvent, moment: Moment) -> Step[str]:
-    """The step that answers what became of the picture."""
+async def _was_refused(event: CloudEvent, journal: Journal) -> bool:
+    """Whether somebody has decided that the draft gets no final: this one came late, all the same.
+
+    Nobody can decide so once the final is completed, so this may be read before the step.
+    """
+    draft_id = event.data.get("draft_job_id")
+    if draft_id is None:
+        return False
+    last = await journal.read(job_reads.last_promotion, event.tenant, UUID(draft_id))
+    return last is not None and last.decision is Decision.REJECTED
+
+
+def link_step(event: CloudEvent, moment: Moment, *, may_stand: bool = True) -> Step[str]:
+    """The step that answers what became of the picture; one that may not stand is a candidate."""
     candidate = _candidate(event, moment)
     place = Slot.of(candidate)
 
@@ -52,7 +66,7 @@ def link_step(event: CloudEvent, moment: Moment) -> Step[str]:
         blog = look.get(BlogRow, place.tenant, place.blog_id)
         if blog is not None and blog.deleted_at is not None:
             return "the blog was deleted"
-        return offer(look, writes, candidate, moment)
+        return offer(look, writes, candidate, moment, may_stand=may_stand)
 
     keys = (
         RowKey(InboxRow, (NAME, event.id)),

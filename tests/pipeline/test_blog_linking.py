@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from adapters.ports import PaintedPicture, Painting, PaintRequest
 from adapters.store import event_reads, machine_reads, picture_reads
 from pipeline.submit import submit
 from pipeline.subscribers import SUBSCRIBERS, blog_linking
@@ -18,6 +19,9 @@ from schemas.requests import ImageGenerationRequest
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import BlogRow, BlogSlot, EventRow
 from states.slots import Rank
+from states.table import State
+from tests.batches import approve, refuse
+from tests.fakes.clock import FakeClock
 from tests.jobs import NOW
 from tests.world import TENANT, World, world_on
 
@@ -58,6 +62,38 @@ async def test_a_completed_picture_fills_its_slot(world: World) -> None:
     assert slot.image_id is not None
     history = await world.history("slot", "post/hero/1")
     assert [(one.seq, one.type) for one in history] == [(1, "blog.image.linked")]
+
+
+async def test_a_late_final_of_a_draft_that_was_rejected_is_a_mere_candidate(
+    world: World,
+) -> None:
+    """It was paid for, so it is kept; nobody wants to see it in the post."""
+    draft, event = await completed(world, blog_id="post", quality="draft")
+    await link(world, event)
+    asked = Painting((PaintedPicture(b"late", "image/png", 1),), "paid-1", None)
+
+    async def is_rejected_meanwhile(_: PaintRequest) -> Painting:
+        assert isinstance(world.clock, FakeClock)
+        await world.clock.advance(151)
+        await world.sweep.once()
+        assert (await world.job(final)).state is State.FAILED
+        await refuse(world, draft)
+        return asked
+
+    world.provider.script = [is_rejected_meanwhile]
+    final = (await approve(world, draft)).final.id
+    await world.deliver(final)
+    for _ in range(3):
+        assert isinstance(world.clock, FakeClock)
+        await world.clock.advance(901)
+        await world.sweep.once()
+        await world.deliver(final)
+    assert (await world.job(final)).state is State.COMPLETED
+    await link(world, cloud_event((await world.history("job", str(final)))[-1]))
+    (slot,) = await slots(world)
+    assert slot.image_id is None
+    candidates = await world.store.read(picture_reads.slot_candidates, TENANT, "post")
+    assert {one.job_id for one in candidates} == {draft, final}
 
 
 async def test_a_draft_is_a_candidate_and_leaves_its_slot_empty(world: World) -> None:
