@@ -55,6 +55,7 @@ class HttpPainter(AbstractAsyncContextManager["HttpPainter"]):
         """*within* is the time that a painting may take in all, *headers* bear the key."""
         self._processes = processes
         self._within = within * SHARE_OF_SERVICE
+        self._afterwards = within * (1 - SHARE_OF_SERVICE) * 0.9
         self._own_models = settings.models
         self._max_reply_bytes = settings.max_reply_bytes
         self._client = open_client(settings.base_url, headers)
@@ -137,6 +138,7 @@ class HttpPainter(AbstractAsyncContextManager["HttpPainter"]):
                 of_picture=request.source is not None,
                 processes=self._processes,
                 provider=self.name,
+                within=self._afterwards,
             )
         return Painting(
             pictures=(PaintedPicture(data, drawn.content_type, drawn.seed),),

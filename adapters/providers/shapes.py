@@ -1,7 +1,9 @@
 """Aspect ratios that a provider does not have: cut of the nearest one that it has."""
 
+import asyncio
 import io
 from collections.abc import Collection
+from datetime import timedelta
 
 import structlog
 
@@ -32,18 +34,20 @@ async def in_shape(
     of_picture: bool,
     processes: Processes,
     provider: str,
+    within: timedelta,
 ) -> tuple[bytes, tuple[str, ...]]:
     """A picture that was asked for in *ratio*, in the shape *wanted*, with what to tell of that.
 
-    It is paid for by now: where it cannot be cut it is delivered as it came.
+    It is paid for by now: where it cannot be cut *within* that time it is delivered as it came.
     """
     if ratio is wanted and not of_picture:
         return data, ()
     shape = f"{ratio.value} and cropped to {wanted.value}"
     tolerance = TOLERANCE if ratio is wanted else EXACT
     try:
-        cut = await processes.run(cropped, data, *wanted.sides, tolerance)
-    except (BadPicture, Unavailable) as exc:
+        async with asyncio.timeout(within.total_seconds()):
+            cut = await processes.run(cropped, data, *wanted.sides, tolerance)
+    except (BadPicture, Unavailable, TimeoutError) as exc:
         log.warning("picture_not_cropped", provider=provider, error=str(exc))
         return data, (f"the picture could not be cropped to {wanted.value}",)
     if cut is None:

@@ -1,5 +1,6 @@
 """What Stability AI is asked for upscales, edits and controls, and what is made of its answers."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -226,3 +227,45 @@ async def test_prices_of_operations_may_be_corrected_and_are_unknown_to_the_docu
         # It tells of qualities alone; a dear operation must not look like a cheap picture.
         assert old.price("standard", Operation.UPSCALE_CREATIVE) is None
         assert old.price("standard", Operation.VARIATION) == Decimal("0.004")
+
+
+class Crowded(InlineProcesses):
+    """Never gets round to some kind of work."""
+
+    def __init__(self, stuck: str) -> None:
+        super().__init__()
+        self._stuck = stuck
+
+    async def run(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        if function.__name__ == self._stuck:
+            await asyncio.Event().wait()
+        return await super().run(function, *args, **kwargs)
+
+
+@pytest.mark.parametrize("stuck", ["size_of", "scaled"])
+async def test_whoever_waits_too_long_for_a_process_has_paid_for_nothing_that_is_lost(
+    double: StabilityDouble, stuck: str
+) -> None:
+    settings = StabilitySettings(api_key=KEY, base_url=double.url)
+    asked_for = asked(Operation.UPSCALE_FAST, width=1024, height=576, scale=2)
+    async with StabilityProvider(settings, Crowded(stuck), timedelta(seconds=4)) as provider:
+        if stuck == "size_of":  # before the call
+            with pytest.raises(ProviderBusy, match="too much to do"):
+                await provider.generate(asked_for)
+            assert double.asked == []
+            return
+        painting = await provider.generate(asked_for)
+    assert len(double.paid) == 1
+    assert isinstance(painting, Painting)
+    assert any("could not be scaled" in warning for warning in painting.warnings)
+    assert size(painting) == (2048, 1152)
+
+
+async def test_what_would_be_too_large_as_png_is_asked_for_as_jpeg(
+    double: StabilityDouble, provider: StabilityProvider
+) -> None:
+    for left, told in ((100, "png"), (2000, "jpeg")):
+        source = painted((3000, 2000), (9, 9, 9))
+        wide = {"width": 3000 + left, "height": 2000 + left, "left": left, "up": left}
+        await provider.generate(asked(Operation.OUTPAINT, source, **wide))
+        assert double.asked[-1].fields["output_format"] == told

@@ -89,7 +89,12 @@ def asking(request: PaintRequest, source: bytes, size: Size) -> Asking:
     }
     form = {name: value for name, value in known.items() if name in TAKES[operation]}
     form["output_format"] = "png"
-    if operation is Operation.UPSCALE_FAST and size.pixels * FAST_SCALE**2 > MOST_PIXELS_AS_PNG:
+    pixels = size.pixels
+    if operation is Operation.UPSCALE_FAST:
+        pixels *= FAST_SCALE**2
+    elif operation is Operation.OUTPAINT:
+        pixels = told.width * told.height
+    if pixels > MOST_PIXELS_AS_PNG:
         form["output_format"] = "jpeg"
     fields = fields_of(form, "image", source)
     if request.mask is not None:

@@ -1,5 +1,6 @@
 """The port's side of Stability AI: one paid call a job, no look-up afterwards, no second try."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -55,6 +56,8 @@ T = TypeVar("T")
 NAME = "stability_ai"
 # So much of the time for a painting is the service's; the rest is for what is done to its picture.
 SHARE_OF_SERVICE = 0.9
+# Before and after the call; whoever waits longer for a process does without.
+SHARE_OF_SCALING = 0.045
 MOST_BALANCE_BYTES = 64 * 1024
 
 
@@ -77,6 +80,7 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
         self._settings = settings
         self._processes = processes
         self._within = within * SHARE_OF_SERVICE
+        self._beforehand = self._afterwards = within * SHARE_OF_SCALING
         self._client = open_client(settings.base_url, {"authorization": f"Bearer {key}"})
         self._service = ChargingService("Stability AI", self._client, key, NAMES)
         self.limits = KeyLimits(
@@ -137,6 +141,7 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
             of_picture=source is not None,
             processes=self._processes,
             provider=NAME,
+            within=self._afterwards,
         )
         return Painting(
             pictures=(PaintedPicture(data, drawn.content_type, drawn.seed),),
@@ -203,13 +208,14 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
         data, wanted = drawn.data, request.operands
         if way in UPSCALES and wanted.width:
             try:
-                found = await self._processes.run(operations.size_of, data)
-                if way is Operation.UPSCALE_FAST or found.width > wanted.width:
-                    size = wanted.width, wanted.height
-                    data = await self._processes.run(operations.scaled, data, *size)
-                elif found.width < wanted.width:
-                    notes = (*notes, f"{way.value} makes no more than {found} pixels of it")
-            except (BadPicture, Unavailable) as exc:
+                async with asyncio.timeout(self._afterwards.total_seconds()):
+                    found = await self._processes.run(operations.size_of, data)
+                    if way is Operation.UPSCALE_FAST or found.width > wanted.width:
+                        size = wanted.width, wanted.height
+                        data = await self._processes.run(operations.scaled, data, *size)
+                    elif found.width < wanted.width:
+                        notes = (*notes, f"{way.value} makes no more than {found} pixels of it")
+            except (BadPicture, Unavailable, TimeoutError) as exc:
                 log.warning("picture_not_scaled", provider=NAME, error=str(exc))
                 notes = (*notes, "the picture could not be scaled to the size that was asked for")
         return Painting(
@@ -283,10 +289,14 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
     async def _on_source(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work on the picture that the call is made of: nothing is charged yet."""
         try:
-            return await self._processes.run(function, *args, **kwargs)
+            async with asyncio.timeout(self._beforehand.total_seconds()):
+                return await self._processes.run(function, *args, **kwargs)
         except BadPicture as exc:
             reason = f"the picture cannot be read: {exc}"
             raise ProviderRefused("invalid_request", reason) from exc
+        except TimeoutError as exc:
+            reason = "the processes that scale pictures have too much to do"
+            raise ProviderBusy(reason, timedelta(seconds=5)) from exc
         except Unavailable as exc:
             reason = f"the process that scales the picture ended: {exc}"
             raise ProviderBusy(reason, timedelta(seconds=1)) from exc
