@@ -14,7 +14,9 @@ from PIL import Image, ImageDraw
 from adapters.errors import ProviderRefused
 from adapters.local.clock import SystemClock
 from adapters.local.processes import InlineProcesses
+from adapters.pictures.codec import MOST_BYTES
 from adapters.ports import Painting, PaintRequest
+from adapters.providers.sketch.paint import encoded
 from adapters.providers.sketch.provider import SketchProvider, SketchSettings
 from adapters.providers.sketch.request import Sketch, paint_png
 from schemas.operations import UPSCALES, Operands, Operation
@@ -226,3 +228,33 @@ async def test_it_says_where_it_does_less_than_its_name_promises() -> None:
         Operation.CONTROL_SKETCH, Operation.CONTROL_STRUCTURE, Operation.CONTROL_STYLE,
     }  # fmt: skip
     assert {one for one in Operation if not (await done(one)).warnings} == silent
+
+
+async def test_what_was_cut_out_before_stays_cut_out() -> None:
+    sheer = Image.new("RGBA", (WIDTH, HEIGHT), (200, 210, 220, 255))
+    ImageDraw.Draw(sheer).rectangle(BOX, fill=(150, 20, 20, 0))
+    cut = sheer_pixels(await picture(Operation.REMOVE_BACKGROUND, source=png(sheer)))
+    assert not cut[..., 3].any()
+
+
+@pytest.mark.parametrize(("mode", "format"), [("RGB", "JPEG"), ("RGBA", "WEBP")])
+def test_what_is_too_large_as_png_comes_in_less(mode: str, format: str) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (300, 400, len(mode)), dtype=np.uint8)
+    image = Image.fromarray(noise, mode)
+    as_png = encoded(image, 10**6)
+    assert Image.open(io.BytesIO(as_png)).format == "PNG"
+    less = encoded(image, len(as_png) - 1)
+    assert len(less) < len(as_png)
+    found = Image.open(io.BytesIO(less))
+    assert (found.format, found.size, found.mode) == (format, (400, 300), mode)
+
+
+async def test_a_photograph_whose_png_nobody_takes_comes_as_jpeg() -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (2_900, 4_300, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG", quality=60)
+    size = {"width": 4_300, "height": 2_900}
+    source, white = buffer.getvalue(), png(Image.new("L", (4_300, 2_900), 0))
+    (told,) = (await done(Operation.ERASE, source=source, mask=white, operands=size)).pictures
+    assert told.content_type == "image/jpeg"
+    assert len(told.data) <= MOST_BYTES

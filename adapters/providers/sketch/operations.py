@@ -29,13 +29,16 @@ _ROWS_AT_ONCE = 256
 def done(sketch: Sketch) -> Image.Image:
     """The picture of an operation, at the size that was asked for. Raises `BadPicture`."""
     assert sketch.source is not None
-    source = codec.plain(codec.decode(sketch.source))
+    decoded = codec.decode(sketch.source)
+    source = codec.plain(decoded)
+    if decoded.mode == "CMYK":  # its profile is of inks
+        source.info.pop("icc_profile", None)
     size = (sketch.width, sketch.height)
     match sketch.operation:
         case "upscale-fast" | "upscale-conservative" | "upscale-creative":
             return source.resize(size, Image.Resampling.LANCZOS)
         case "remove-background":
-            return _without_background(source.convert("RGB"))
+            return _without_background(source)
         case "outpaint":
             return _outpainted(source, sketch)
         case "erase" | "inpaint":
@@ -198,8 +201,8 @@ def _in_tone_of(picture: Image.Image, model: Image.Image) -> Image.Image:
 
 
 def _without_background(picture: Image.Image) -> Image.Image:
-    """What has the colour of the nearest border goes."""
-    pixels = np.asarray(picture)
+    """What has the colour of the nearest border goes; what was transparent stays so."""
+    pixels = np.asarray(picture.convert("RGB"))
     top, bottom = (np.median(row, axis=0).astype(np.float32) / 255 for row in pixels[[0, -1]])
     alpha = np.empty(pixels.shape[:2], np.uint8)
     for first in range(0, len(pixels), _ROWS_AT_ONCE):
@@ -209,5 +212,5 @@ def _without_background(picture: Image.Image) -> Image.Image:
         shown = np.clip((away - _BACKGROUND) / (_SUBJECT - _BACKGROUND), 0, 1) * 255
         alpha[rows] = np.round(shown).astype(np.uint8)
     cut = picture.convert("RGBA")
-    cut.putalpha(Image.fromarray(alpha))
+    cut.putalpha(ImageChops.darker(cut.getchannel("A"), Image.fromarray(alpha)))
     return cut

@@ -44,6 +44,19 @@ def paint_png(sketch: Sketch) -> bytes:
     return png(paint(sketch))
 
 
+def encoded(image: Image.Image, most_bytes: int) -> bytes:
+    """*image* as PNG, or, where that had more than *most_bytes*, nearly as it is in less."""
+    data = png(image)
+    if len(data) <= most_bytes:
+        return data
+    buffer = io.BytesIO()
+    if image.mode == "RGBA":  # a JPEG has no transparency
+        image.save(buffer, "WEBP", quality=90, method=2)
+    else:
+        image.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
 def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)

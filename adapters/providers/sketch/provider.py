@@ -24,6 +24,7 @@ from adapters.ports import (
     Parameters,
     Processes,
 )
+from adapters.providers.replies import content_type_of
 from adapters.providers.sketch.request import KNOWN_STYLES, Sketch, paint_png
 from schemas.operations import Operation, Way
 from schemas.prices import DOCUMENT_1_3_4, Price
@@ -143,7 +144,7 @@ class SketchProvider:
             ) from exc
         way = request.operation or request.strategy
         return Painting(
-            pictures=(PaintedPicture(data, "image/png", request.seed),),
+            pictures=(PaintedPicture(data, content_type_of(data) or "image/png", request.seed),),
             model=MODEL,
             cost=self.price(request.quality, way),
             warnings=(UNSEEING[way],) if way in UNSEEING else (),

@@ -55,5 +55,7 @@ def paint_png(sketch: Sketch) -> bytes:
     from adapters.providers.sketch import operations, paint
 
     if sketch.operation is not None:
-        return paint.png(operations.done(sketch))
+        from adapters.pictures.codec import MOST_BYTES
+
+        return paint.encoded(operations.done(sketch), MOST_BYTES)
     return paint.paint_png(sketch)
