@@ -1,8 +1,8 @@
 """How many sent pictures are in the process at a time: each takes room on disk, then in memory."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from pipeline.errors import PipelineError
@@ -40,8 +40,21 @@ class Uploads:
     most: int = RECEIVED_AT_ONCE
     patience_seconds: float = PATIENCE_SECONDS
     # Whoever has the bytes of a form in memory holds it.
-    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READ_AT_ONCE))
+    _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READ_AT_ONCE))
     _received: int = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Room for one form in memory. Raises `TooManyUploads` where it does not come in time."""
+        try:
+            async with asyncio.timeout(self.patience_seconds):
+                await self._reading.acquire()
+        except TimeoutError as exc:
+            raise TooManyUploads(self.most) from exc
+        try:
+            yield
+        finally:
+            self._reading.release()
 
     @contextmanager
     def place(self) -> Iterator[None]:

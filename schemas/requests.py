@@ -1,5 +1,6 @@
 """What callers may ask for. Unknown fields are refused, so that a typing error is never ignored."""
 
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -102,6 +103,14 @@ def _no_draft(value: Quality) -> Quality:
     return value
 
 
+def _of_our_days(value: datetime) -> datetime:
+    """Near the ends of the calendar no time zone could be told and nothing be added."""
+    if not 2000 <= value.year < 2200:
+        raise ValueError("its year must be from 2000 to 2199")
+    return value
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_of_our_days)]
 FinalQuality = Annotated[Quality, AfterValidator(_no_draft)]
 Text = Annotated[str, BeforeValidator(_without_nul), BeforeValidator(_encodable)]
 Prompt = Annotated[
@@ -163,7 +172,7 @@ class ImageGenerationRequest(BaseModel):
     """Which place of that kind, from 1: the next free one where it is not given."""
     alt_text: Annotated[Text, StringConstraints(max_length=1_000)] | None = None
     caption: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
-    not_before: AwareDatetime | None = None
+    not_before: Moment | None = None
     """The provider is not asked before this time."""
     deadline_seconds: Annotated[int, Field(ge=1, le=MAX_DEADLINE_SECONDS, strict=True)] | None = (
         None
@@ -255,7 +264,7 @@ class JobFilters(BaseModel):
     blog_id: Name | None = None
     batch_id: UUID | None = None
     quality: Quality | None = None
-    since: AwareDatetime | None = None
+    since: Moment | None = None
     """Only jobs requested at or after this time."""
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
     cursor: UUID | None = None

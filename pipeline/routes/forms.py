@@ -66,10 +66,10 @@ async def received(
         try:
             with _telling_the_field():
                 asked = form.model_validate_strings(_texts(data))
-            if not any(name in data for name in FILES):
+            if not any(_is_there(data.get(name)) for name in FILES):
                 yield asked, Sent()
                 return
-            async with uploads.reading:
+            async with uploads.turn():
                 yield asked, Sent(**{name: await _file(data, name) for name in FILES})
         finally:
             await data.close()
@@ -84,13 +84,20 @@ async def _read(request: Request, seconds: float) -> FormData:
             )
     except HTTPException as exc:
         raise BadForm(str(exc.detail).rstrip(".")) from exc
+    except (UnicodeError, LookupError) as exc:  # it names a charset that is none, or not its own
+        raise BadForm("its texts are not in the charset that it names") from exc
     except TimeoutError as exc:
         raise UploadTooSlow(seconds) from exc
 
 
 async def _file(data: FormData, name: str) -> bytes | None:
     found = data.get(name)
-    return await found.read() if isinstance(found, UploadFile) else None
+    return await found.read() if isinstance(found, UploadFile) and _is_there(found) else None
+
+
+def _is_there(found: UploadFile | str | None) -> bool:
+    """Browsers send a file that was not chosen as one without a name and without a byte."""
+    return isinstance(found, UploadFile) and bool(found.filename or found.size)
 
 
 @contextmanager
@@ -112,8 +119,15 @@ def _check_json(request: Request) -> None:
 def _check_origin(request: Request) -> None:
     """Browsers let any page send a form here, and say which one; of JSON they would ask first."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and _host_of(origin) != request.headers.get("host"):
         raise ForeignForm(origin)
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _texts(data: FormData) -> dict[str, str]:

@@ -34,7 +34,9 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        is_form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+        # Of two types nobody knows which one is read.
+        types = [value.lower() for name, value in scope["headers"] if name == b"content-type"]
+        is_form = len(types) == 1 and types[0].startswith(b"multipart/form-data")
         most = self._max_bytes
         if is_form and scope["path"] in self._uploads:
             most = self._max_upload_bytes

@@ -166,7 +166,12 @@ async def test_a_form_that_cannot_be_read_or_that_another_site_sent_is_refused(
         ):
             reply = await here.http.post(url, content=body, headers=headers)
             assert_problem(reply, 400, "invalid_form")
-        for origin in ("https://other.example", "null", "http://127.0.0.1:9999"):
+        for kind in ("undefined", "punycode", "nothing-known"):
+            told = {"Content-Type": f"multipart/form-data; boundary=b; charset={kind}"}
+            reply = await here.http.post(url, content=part + b"--b--\r\n", headers=told)
+            assert reply.status_code in (400, 422), reply.text
+        strange = ("http://[", "http://a]b")
+        for origin in ("https://other.example", "null", "http://127.0.0.1:9999", *strange):
             reply = await sent(here, "upscale", png(), {"seed": "1"}, headers={"Origin": origin})
             assert_problem(reply, 403, "foreign_form")
         assert here.count("jobs") == 0
@@ -222,14 +227,25 @@ async def test_a_picture_tells_that_a_part_of_it_was_sent(tmp_path: Path) -> Non
             of_it = {"job_id": edited.json()["job_id"]}
             larger = await here.http.post(f"{IMAGES}/upscale", json=of_it)
             assert await source_type(larger) == "compositeSynthetic"
-            like_it = await here.http.post(f"{IMAGES}/variations", json=of_it)
-            assert await source_type(like_it) == "algorithmicMedia"
+            words = of_it | {"prompt": "a mill"}
+            like_it = await here.http.post(f"{IMAGES}/variations", json=words | {"strength": 0})
+            assert await source_type(like_it) == "compositeSynthetic"
+            styled = await here.http.post(f"{IMAGES}/variations", json=words | {"keep": "style"})
+            assert await source_type(styled) == "algorithmicMedia"
+            creative = {"mode": "creative", "prompt": "a mill"}
+            assert await source_type(await sent(here, "upscale", png(), creative)) == (
+                "compositeSynthetic"
+            )
             theirs = of_it | {"operation": "remove-background", "provider": "stability_ai"}
             cut = await here.http.post(f"{IMAGES}/edit", json=theirs)
             assert await source_type(cut) == "compositeWithTrainedAlgorithmicMedia"
             ours = {"job_id": (await painted(here))["job_id"], "provider": "stability_ai"}
             cut = await here.http.post(f"{IMAGES}/edit", json=theirs | ours)
             assert await source_type(cut) == "trainedAlgorithmicMedia"
+            # What a model has painted stays so, whoever scales it.
+            again = {"job_id": cut.json()["job_id"], "provider": "sketch"}
+            scaled = await here.http.post(f"{IMAGES}/upscale", json=again)
+            assert await source_type(scaled) == "trainedAlgorithmicMedia"
 
 
 async def test_only_these_routes_take_large_bodies_and_only_as_forms(tmp_path: Path) -> None:
@@ -240,6 +256,26 @@ async def test_only_these_routes_take_large_bodies_and_only_as_forms(tmp_path: P
         headers = {"Content-Type": "application/json"}
         reply = await here.http.post(f"{IMAGES}/upscale", content=large, headers=headers)
         assert_problem(reply, 413, "body_too_large")
+        both = [*headers.items(), ("Content-Type", "multipart/form-data; boundary=b")]
+        for types in (both, both[::-1]):
+            reply = await here.http.post(f"{IMAGES}/upscale", content=large, headers=types)
+            assert_problem(reply, 413, "body_too_large")
+
+
+async def test_a_file_that_was_not_chosen_was_not_sent(tmp_path: Path) -> None:
+    async with served(Settings(home=tmp_path / "home")) as here:
+        draft = await painted(here)
+        none = b'; filename=""\r\nContent-Type: application/octet-stream\r\n\r\n\r\n'
+        disposition = b'--b\r\nContent-Disposition: form-data; name="%s"'
+        body = disposition % b"image" + none + disposition % b"mask" + none
+        body += disposition % b"job_id" + b"\r\n\r\n" + draft["job_id"].encode()
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        reply = await here.http.post(
+            f"{IMAGES}/upscale", content=body + b"\r\n--b--\r\n", headers=headers
+        )
+        assert reply.status_code == 200, reply.text
+        job = await here.status(reply.json()["job_id"])
+        assert job["source_image_id"] == draft["images"][0]["image_id"]
 
 
 async def test_what_was_sent_is_done_by_whoever_can_where_the_default_provider_cannot(
