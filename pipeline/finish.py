@@ -23,7 +23,7 @@ from pipeline.staging import EXTENSIONS, Manifest, load_manifest, manifest_key
 from pipeline.tally import batch_keys, record_moves
 from schemas.fidelity import Fidelity
 from schemas.operations import PaintingOf
-from schemas.provenance import Provenance
+from schemas.provenance import Provenance, SourceType
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import CallState, ImageRow, JobRow, ProviderCallRow
 from states.table import OPEN, State, Trigger
@@ -149,10 +149,7 @@ async def complete(
     manifest = manifest or await load_manifest(job.staged, blobs)
     images = []
     fidelity = None
-    of = PaintingOf.of(job.request)
-    source_type = manifest.source_type
-    if of is not None and of.keeps_sent:
-        source_type = source_type.in_part
+    source_type = _source_type(job, manifest)
     try:
         for index, staged in enumerate(manifest.pictures):
             data = at_hand.get(staged.key) or await blobs.get(staged.key)
@@ -167,6 +164,13 @@ async def complete(
     except BadPicture as exc:
         return await _fail_bad_picture(job, exc, journal, ids)
     return await _commit_completion(job, manifest, images, fidelity, journal, ids)
+
+
+def _source_type(job: JobRow, manifest: Manifest) -> SourceType:
+    of = PaintingOf.of(job.request)
+    if of is None:
+        return manifest.source_type
+    return manifest.source_type.over(of.keeps, sent=of.keeps_sent)
 
 
 async def _store(
@@ -238,6 +242,7 @@ async def _commit_completion(
         "seed": manifest.pictures[0].seed,
         "generation_time_seconds": manifest.elapsed_seconds,
         "image_ids": [str(image.id) for image in images],
+        "source_type": _source_type(job, manifest).value,
         "fidelity": kept,
     }
     facts = {

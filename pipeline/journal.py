@@ -149,7 +149,7 @@ class Journal:
     async def read(
         self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a function of `adapters.store.reads`."""
+        """Run one of the reads of `adapters.store`."""
         return await self._store.read(query, *args, **kwargs)
 
     async def _write_groups(self) -> None:

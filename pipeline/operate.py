@@ -12,12 +12,13 @@ from uuid import UUID
 import structlog
 from pydantic import BaseModel
 
-from adapters.errors import BlobStoreUnavailable
+from adapters.errors import BlobStoreUnavailable, StoreRejected, Unavailable
 from adapters.ports import BlobStore, Ids, ImageProvider
+from adapters.store import picture_reads
 from pipeline.creation import Accepted, creation
 from pipeline.errors import PipelineError, UnknownStyle
 from pipeline.idempotency import earlier_reply
-from pipeline.journal import Journal
+from pipeline.journal import Journal, JournalClosed, JournalFull
 from pipeline.new_job import new_job
 from pipeline.operation_errors import (
     MaskNotUsable,
@@ -52,6 +53,8 @@ COMMON = {
     "negative_prompt", "style", "provider", "seed", "blog_id", "blog_job_id", "role", "position",
     "alt_text", "caption", "not_before", "deadline_seconds", "on_unknown",
 }  # fmt: skip
+# After these nothing was stored.
+NOT_STORED = (PipelineError, JournalFull, JournalClosed, StoreRejected, Unavailable)
 # Operations whose result shows what the picture shows.
 OF_WHOLE = UPSCALES | VARIATIONS
 # What an upscaled draft takes over: it is to stand where the draft is shown.
@@ -128,9 +131,6 @@ async def operate(
         if first is not None:
             return Accepted(first, replayed=True)
     prepared = await _prepared(request, sent, operating)
-    for key, file in prepared.files.items():
-        assert file.data is not None
-        await operating.blobs.put(key, file.data, content_type=file.content_type)
     step = creation(
         prepared.job,
         asked,
@@ -141,8 +141,11 @@ async def operate(
         estimate=operating.estimate,
     )
     try:
+        for key, file in prepared.files.items():
+            assert file.data is not None
+            await operating.blobs.put(key, file.data, content_type=file.content_type)
         accepted = await operating.journal.record(step)
-    except PipelineError:  # refused: no job will ever ask for them
+    except NOT_STORED:  # no job will ever ask for them
         await _forget(prepared, operating)
         raise
     if accepted.replayed:
@@ -189,11 +192,13 @@ async def _prepared(request: PictureRequest, sent: Sent, operating: Operating) -
         mask_image_id=mask.image_id if mask is not None else None,
         mask_key=_kept(mask, "mask", job_id, files) if mask is not None else None,
         keeps_sent=operation not in REPAINTED and source.is_sent,
+        keeps=source.source_type if operation not in REPAINTED else None,
+        shows=_words_of(source) if operation not in OF_WHOLE else "",
     )
     described = _Described.model_validate(
         {
             **request.model_dump(include=COMMON, exclude_none=True),
-            **_place_of_draft(request, source),
+            **await _place_of_draft(request, source, operating.journal),
             "prompt": prompt,
             "quality": request.quality_asked,
             "aspect_ratio": _nearest(operands.width, operands.height),
@@ -261,8 +266,15 @@ async def _mask(
 
 def _own_words(operation: Operation, source: Found) -> str:
     """What the picture was painted of; edits are told in their own words."""
-    if source.job is None or operation not in OF_WHOLE:
+    return _words_of(source) if operation in OF_WHOLE else ""
+
+
+def _words_of(source: Found) -> str:
+    """What the whole picture shows: the prompt of an edit says what was changed, and no more."""
+    if source.job is None:
         return ""
+    if source.of is not None and source.of.operation not in OF_WHOLE:
+        return source.of.shows
     words: str = source.job.request.get("prompt", "")
     return words
 
@@ -285,15 +297,24 @@ def _kept(found: Found, name: str, job_id: UUID, files: dict[str, Found]) -> str
     return key
 
 
-def _place_of_draft(request: PictureRequest, source: Found) -> dict[str, Any]:
-    """The place and the texts of a draft that is upscaled, where no place is named."""
+async def _place_of_draft(
+    request: PictureRequest, source: Found, journal: Journal
+) -> dict[str, Any]:
+    """The place and the texts of a draft that is upscaled, where no place is named.
+
+    In a post that was deleted there is none.
+    """
     draft = source.job
     if request.kind != "upscale" or draft is None or not draft.is_draft or draft.blog_id is None:
         return {}
     if request.blog_id is not None or request.role is not None or request.position is not None:
         return {}
-    texts = {name: draft.request.get(name) for name in OF_TEXTS if getattr(request, name) is None}
-    return {name: getattr(draft, name) for name in OF_PLACE} | texts
+    blog = await journal.read(picture_reads.blog, draft.tenant, draft.blog_id)
+    if blog is None or blog.deleted_at is not None:
+        return {}
+    own = {name: getattr(draft, name) for name in OF_PLACE}
+    own |= {name: draft.request.get(name) for name in OF_TEXTS}
+    return {name: value for name, value in own.items() if getattr(request, name) is None}
 
 
 def _nearest(width: int, height: int) -> AspectRatio:

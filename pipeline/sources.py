@@ -18,6 +18,7 @@ from pipeline.operation_errors import (
     UploadNotUsable,
 )
 from schemas.operations import PaintingOf, PictureRequest
+from schemas.provenance import SourceType
 from schemas.tables import ImageRow, JobRow
 from states.table import State
 
@@ -38,12 +39,24 @@ class Found:
     job: JobRow | None = None
 
     @property
+    def of(self) -> PaintingOf | None:
+        """Of what it was made itself."""
+        return PaintingOf.of(self.job.request) if self.job is not None else None
+
+    @property
     def is_sent(self) -> bool:
         """Whether it came from outside, at least in part."""
         if self.job is None:
             return self.data is not None
-        of = PaintingOf.of(self.job.request)
-        return of is not None and of.keeps_sent
+        return self.of is not None and self.of.keeps_sent
+
+    @property
+    def source_type(self) -> SourceType | None:
+        """How it came to be; None of what was sent. Of old jobs nobody has kept it."""
+        if self.job is None:
+            return None
+        told = (self.job.result or {}).get("source_type")
+        return SourceType(told) if told is not None else SourceType.TRAINED
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,12 +17,14 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.provenance import SourceType
 from schemas.requests import (
     MAX_DEADLINE_SECONDS,
     MAX_POSITION,
     MAX_PROMPT_CHARACTERS,
     MAX_SEED,
     FinalQuality,
+    Moment,
     Name,
     OnUnknown,
     Prompt,
@@ -74,7 +75,7 @@ VARIATIONS = frozenset(
     }
 )
 # Nothing of the picture itself is in what these make of it.
-REPAINTED = VARIATIONS | {Operation.UPSCALE_CREATIVE}
+REPAINTED = VARIATIONS - {Operation.VARIATION}
 MASKED = frozenset({Operation.INPAINT, Operation.ERASE})
 # These can do nothing without words.
 WORDED = frozenset(Operation) - {
@@ -182,7 +183,7 @@ class PictureRequest(BaseModel):
     position: Annotated[int, Field(ge=1, le=MAX_POSITION)] | None = None
     alt_text: Annotated[Text, StringConstraints(max_length=1_000)] | None = None
     caption: Annotated[Text, StringConstraints(max_length=2_000)] | None = None
-    not_before: AwareDatetime | None = None
+    not_before: Moment | None = None
     deadline_seconds: Annotated[int, Field(ge=1, le=MAX_DEADLINE_SECONDS)] | None = None
     on_unknown: OnUnknown | None = None
 
@@ -335,8 +336,12 @@ class PaintingOf(BaseModel):
     source_key: str | None = None
     mask_image_id: UUID | None = None
     mask_key: str | None = None
-    # Whether a part of the result comes of a picture that somebody sent, now or for its source.
+    # Whether a part of the result comes of a picture that somebody sent, now or for its source; and
+    # how the rest of the source came to be.
     keeps_sent: bool = False
+    keeps: SourceType | None = None
+    # What the whole picture shows, where the job's prompt tells of a change alone.
+    shows: str = ""
 
     @classmethod
     def of(cls, asked: Mapping[str, Any]) -> Self | None:

@@ -17,13 +17,14 @@ class SourceType(StrEnum):
     PARTLY_TRAINED = "compositeWithTrainedAlgorithmicMedia"
     PARTLY_ALGORITHMIC = "compositeSynthetic"
 
-    @property
-    def in_part(self) -> "SourceType":
-        """Of a picture that is this in part, and was taken or drawn by somebody for the rest."""
-        return {
-            SourceType.TRAINED: SourceType.PARTLY_TRAINED,
-            SourceType.ALGORITHMIC: SourceType.PARTLY_ALGORITHMIC,
-        }.get(self, self)
+    def over(self, kept: "SourceType | None", *, sent: bool) -> "SourceType":
+        """What a picture is that was made so and keeps something of one that is *kept*.
+
+        *sent* says that a part of it was taken or drawn by somebody.
+        """
+        if {self, kept} & {SourceType.TRAINED, SourceType.PARTLY_TRAINED}:
+            return SourceType.PARTLY_TRAINED if sent else SourceType.TRAINED
+        return SourceType.PARTLY_ALGORITHMIC if sent else SourceType.ALGORITHMIC
 
 
 @dataclass(frozen=True, slots=True)

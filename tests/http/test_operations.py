@@ -129,6 +129,36 @@ async def test_without_words_of_its_own_a_picture_is_painted_of_those_it_was_pai
         assert asked == [("a windmill at dawn",), ("the same by night",)]
 
 
+async def test_an_edited_picture_shows_what_the_whole_was_painted_of(tmp_path: Path) -> None:
+    async with served(Settings(home=tmp_path / "home")) as here:
+        draft = await painted(here, prompt="a windmill at dawn")
+        edits: list[dict[str, Any]] = [
+            {"operation": "search-and-replace", "search_prompt": "x", "prompt": "a red hat"},
+            {"operation": "remove-background"},
+        ]
+        job_id = draft["job_id"]
+        for edit in edits:
+            job_id = (await done(here, "edit", job_id=job_id, **edit))["job_id"]
+            like = await done(here, "variations", job_id=job_id)
+            query = "SELECT request ->> '$.prompt' FROM jobs WHERE id = ?"
+            told = here.rows(query, like["job_id"].replace("-", ""))
+            assert told == [("a windmill at dawn",)], edit
+
+
+async def test_of_a_draft_that_is_upscaled_the_request_and_the_post_have_the_last_word(
+    tmp_path: Path,
+) -> None:
+    async with served(Settings(home=tmp_path / "home")) as here:
+        draft = await painted(here, blog_id="post", role="hero", blog_job_id="theirs")
+        named = {"job_id": draft["job_id"]}
+        up = await done(here, "upscale", **named, blog_job_id="mine", alt_text="Mine")
+        job = await here.completed(up["job_id"])
+        assert (job["blog_id"], job["blog_job_id"]) == ("post", "mine")
+        assert (await here.http.delete("/api/v1/blogs/post")).is_success
+        alone = await done(here, "upscale", **named)
+        assert (await here.status(alone["job_id"]))["blog_id"] is None
+
+
 async def test_an_upscaled_draft_takes_the_drafts_place_and_nothing_else_does(
     tmp_path: Path,
 ) -> None:
@@ -177,6 +207,8 @@ BAD: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("upscale", {"scale": "2"}, 422, "invalid_request", "whole number"),
     ("upscale", {"scale": True}, 422, "invalid_request", "whole number"),
     ("upscale", {"mode": "best"}, 422, "invalid_request", "'fast'"),
+    ("upscale", {"not_before": "9999-12-31T23:59:59-14:00"}, 422, "invalid_request", "2199"),
+    ("upscale", {"not_before": "0001-01-01T00:00:00+14:00"}, 422, "invalid_request", "2000"),
     ("upscale", {"factor": 2}, 422, "invalid_request", "factor"),
     ("upscale", {"provider": "nobody"}, 422, "unknown_provider", "sketch"),
     ("upscale", {"image_id": NOBODYS}, 409, "source_not_usable", "image_id"),

@@ -7,11 +7,18 @@ from uuid import UUID
 
 import pytest
 
-from adapters.errors import OutcomeUnknown, ProviderRefused
+from adapters.errors import (
+    BlobStoreUnavailable,
+    OutcomeUnknown,
+    ProviderRefused,
+    StoreRejected,
+    StoreUnavailable,
+)
 from adapters.guard.fetch import NoFetcher
 from adapters.ports import Fetcher, Painting, PaintRequest
 from pipeline.addresses import BaseUrl
 from pipeline.cancel import cancel
+from pipeline.journal import JournalClosed, JournalFull
 from pipeline.legal_hold import hold_blog
 from pipeline.operate import Operating, Sent, operate
 from pipeline.operation_errors import SourceNotUsable
@@ -117,6 +124,38 @@ async def test_what_was_sent_is_there_for_another_attempt(world: World) -> None:
     await world.deliver(job_id, attempt=2)
     assert (await world.job(job_id)).state is State.COMPLETED
     assert world.provider.calls.total() == 2
+
+
+@pytest.mark.parametrize(
+    "refusal", [JournalFull(), JournalClosed(), StoreUnavailable("away"), StoreRejected("no")]
+)
+async def test_what_was_sent_does_not_stay_where_nothing_was_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    before = dict(world.blobs.objects)
+
+    async def refuses(_: Any) -> None:
+        assert len(world.blobs.objects) == len(before) + 2
+        raise refusal
+
+    monkeypatch.setattr(type(world.journal), "record", lambda _, step: refuses(step))
+    with pytest.raises(type(refusal)):
+        await asked(world, ERASE, Sent(PICTURE, MASK))
+    assert world.blobs.objects == before
+
+
+async def test_a_picture_does_not_stay_where_its_mask_could_not_be_kept(world: World) -> None:
+    put, before = world.blobs.put, dict(world.blobs.objects)
+
+    async def fails_for_masks(key: str, data: bytes, **told: Any) -> Any:
+        if "/mask-" in key:
+            raise BlobStoreUnavailable("full")
+        return await put(key, data, **told)
+
+    world.blobs.put = fails_for_masks  # type: ignore[method-assign]
+    with pytest.raises(BlobStoreUnavailable):
+        await asked(world, ERASE, Sent(PICTURE, MASK))
+    assert world.blobs.objects == before
 
 
 async def test_without_its_mask_an_edit_is_not_begun(world: World) -> None:
