@@ -117,7 +117,12 @@ def plain(image: Image.Image) -> Image.Image:
         image = Image.frombytes("L", image.size, image.tobytes()[1::2])
     mode = "RGBA" if image.has_transparency_data else "RGB"
     # `convert` would copy a picture that is of this mode already: 160 MB of the largest.
-    return image if image.mode == mode else image.convert(mode)
+    if image.mode == mode:
+        return image
+    converted = image.convert(mode)
+    if image.mode == "CMYK":  # its profile is of inks
+        converted.info.pop("icc_profile", None)
+    return converted
 
 
 def _checked(data: bytes) -> tuple[Format, Stripped]:

@@ -89,5 +89,7 @@ def encoded(image: object, pillow_name: str) -> bytes:
 
     assert isinstance(image, Image.Image)
     buffer = io.BytesIO()
-    image.save(buffer, pillow_name, **({} if pillow_name == "PNG" else {"quality": 95}))
+    options = {} if pillow_name == "PNG" else {"quality": 95}
+    # Without its profile a picture of many colours would be read as one of few.
+    image.save(buffer, pillow_name, icc_profile=image.info.get("icc_profile"), **options)
     return buffer.getvalue()

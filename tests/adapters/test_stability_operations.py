@@ -9,11 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from adapters.errors import OutcomeUnknown, ProviderBusy, ProviderError, ProviderRefused
 from adapters.local.processes import InlineProcesses
 from adapters.ports import Accepted, Painting, PaintRequest
+from adapters.providers.stability.operations import scaled
 from adapters.providers.stability.provider import StabilityProvider
 from adapters.providers.stability.settings import StabilitySettings
 from schemas.operations import UPSCALES, Operands, Operation
@@ -269,3 +270,19 @@ async def test_what_would_be_too_large_as_png_is_asked_for_as_jpeg(
         wide = {"width": 3000 + left, "height": 2000 + left, "left": left, "up": left}
         await provider.generate(asked(Operation.OUTPAINT, source, **wide))
         assert double.asked[-1].fields["output_format"] == told
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_a_scaled_picture_keeps_its_colours_and_not_a_profile_of_inks(format: str) -> None:
+    def profile_of(mode: str) -> bytes | None:
+        buffer = io.BytesIO()
+        Image.new(mode, (96, 64)).save(buffer, format, icc_profile=profile)
+        found: bytes | None = Image.open(io.BytesIO(scaled(buffer.getvalue(), 48, 32))).info.get(
+            "icc_profile"
+        )
+        return found
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert profile_of("RGB") == profile
+    if format == "JPEG":
+        assert profile_of("CMYK") is None

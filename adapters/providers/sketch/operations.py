@@ -29,10 +29,7 @@ _ROWS_AT_ONCE = 256
 def done(sketch: Sketch) -> Image.Image:
     """The picture of an operation, at the size that was asked for. Raises `BadPicture`."""
     assert sketch.source is not None
-    decoded = codec.decode(sketch.source)
-    source = codec.plain(decoded)
-    if decoded.mode == "CMYK":  # its profile is of inks
-        source.info.pop("icc_profile", None)
+    source = codec.plain(codec.decode(sketch.source))
     size = (sketch.width, sketch.height)
     match sketch.operation:
         case "upscale-fast" | "upscale-conservative" | "upscale-creative":
