@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from adapters.errors import OutcomeUnknown, ProviderBusy, ProviderError, ProviderRefused
 from adapters.local.processes import InlineProcesses
 from adapters.ports import Accepted, Painting, PaintRequest
-from adapters.providers.stability.operations import scaled
+from adapters.providers.stability.operations import Size, brought_to
 from adapters.providers.stability.provider import StabilityProvider
 from adapters.providers.stability.settings import StabilitySettings
 from schemas.operations import UPSCALES, Operands, Operation
@@ -243,14 +243,14 @@ class Crowded(InlineProcesses):
         return await super().run(function, *args, **kwargs)
 
 
-@pytest.mark.parametrize("stuck", ["size_of", "scaled"])
+@pytest.mark.parametrize("stuck", ["fitted", "brought_to"])
 async def test_whoever_waits_too_long_for_a_process_has_paid_for_nothing_that_is_lost(
     double: StabilityDouble, stuck: str
 ) -> None:
     settings = StabilitySettings(api_key=KEY, base_url=double.url)
     asked_for = asked(Operation.UPSCALE_FAST, width=1024, height=576, scale=2)
     async with StabilityProvider(settings, Crowded(stuck), timedelta(seconds=4)) as provider:
-        if stuck == "size_of":  # before the call
+        if stuck == "fitted":  # before the call
             with pytest.raises(ProviderBusy, match="too much to do"):
                 await provider.generate(asked_for)
             assert double.asked == []
@@ -272,14 +272,21 @@ async def test_what_would_be_too_large_as_png_is_asked_for_as_jpeg(
         assert double.asked[-1].fields["output_format"] == told
 
 
+def test_what_has_its_size_already_is_delivered_as_it_came() -> None:
+    data = painted((96, 64), (9, 9, 9))
+    for size, exactly in ((Size(96, 64), True), (Size(192, 128), False)):
+        assert brought_to(size, data, exactly) == (Size(96, 64), data)
+    found, larger = brought_to(Size(192, 128), data, True)
+    assert (found, Image.open(io.BytesIO(larger)).size) == (Size(96, 64), (192, 128))
+
+
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
 def test_a_scaled_picture_keeps_its_colours_and_not_a_profile_of_inks(format: str) -> None:
     def profile_of(mode: str) -> bytes | None:
         buffer = io.BytesIO()
         Image.new(mode, (96, 64)).save(buffer, format, icc_profile=profile)
-        found: bytes | None = Image.open(io.BytesIO(scaled(buffer.getvalue(), 48, 32))).info.get(
-            "icc_profile"
-        )
+        _, small = brought_to(Size(48, 32), buffer.getvalue(), True)
+        found: bytes | None = Image.open(io.BytesIO(small)).info.get("icc_profile")
         return found
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

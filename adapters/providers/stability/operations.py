@@ -6,6 +6,7 @@ kind, in its address.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from adapters.errors import ProviderRefused
 from adapters.ports import PaintRequest
@@ -15,6 +16,9 @@ from adapters.providers.stability.shapes import nearest
 from adapters.providers.stability.wire import Asking, fields_of
 from schemas.operations import Operation
 from schemas.requests import AspectRatio
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MODELS = tuple(one for one in Operation if one is not Operation.VARIATION)
 
@@ -138,23 +142,47 @@ def _refused(reason: str) -> ProviderRefused:
     return ProviderRefused("invalid_request", reason)
 
 
-def scaled(data: bytes, width: int, height: int) -> bytes:
-    """A picture in exactly this size, in its own format. Raises `BadPicture`.
+# Called in worker processes, so that no decoding holds up the event loop; the service itself never
+# loads Pillow.
 
-    Called in a worker process, so that no decoding holds up the event loop.
+
+def fitted(operation: Operation, data: bytes) -> tuple[Size, bytes]:
+    """The size of a picture, and the picture as the service takes it, or nothing where it does not.
+
+    Raises `BadPicture`.
     """
-    from PIL import Image  # the service itself never loads Pillow
-
-    from adapters.pictures import codec
-
-    image = codec.plain(codec.decode(data)).resize((width, height), Image.Resampling.LANCZOS)
-    name = codec.sniff(data).pillow_name
-    return shapes.encoded(image.convert("RGB") if name == "JPEG" else image, name)
-
-
-def size_of(data: bytes) -> Size:
-    """In pixels. Raises `BadPicture`; called in a worker process as well."""
     from adapters.pictures import codec
 
     image = codec.decode(data)
-    return Size(*image.size)
+    came = Size(*image.size)
+    try:
+        size = checked(operation, came)
+    except ProviderRefused:
+        return came, b""
+    return came, data if size == came else _scaled(image, data, size)
+
+
+def brought_to(size: Size, data: bytes, exactly: bool) -> tuple[Size, bytes]:
+    """The size of a picture, and the picture in the size that was asked for.
+
+    One that is no wider stays as it is, unless it is to have that size *exactly*. Raises
+    `BadPicture`.
+    """
+    from adapters.pictures import codec
+
+    image = codec.decode(data)
+    came = Size(*image.size)
+    if came == size or (not exactly and came.width <= size.width):
+        return came, data
+    return came, _scaled(image, data, size)
+
+
+def _scaled(image: "Image.Image", data: bytes, size: Size) -> bytes:
+    """*image*, which *data* holds, in exactly this size and in its own format."""
+    from PIL import Image
+
+    from adapters.pictures import codec
+
+    large = codec.plain(image).resize((size.width, size.height), Image.Resampling.LANCZOS)
+    name = codec.sniff(data).pillow_name
+    return shapes.encoded(large.convert("RGB") if name == "JPEG" else large, name)

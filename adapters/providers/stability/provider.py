@@ -56,7 +56,8 @@ T = TypeVar("T")
 NAME = "stability_ai"
 # So much of the time for a painting is the service's; the rest is for what is done to its picture.
 SHARE_OF_SERVICE = 0.9
-# Before and after the call; whoever waits longer for a process does without.
+# Once before and once after the call; whoever waits longer for a process does without. All three
+# together stay below the whole, or its end would cut off what is paid for.
 SHARE_OF_SCALING = 0.045
 MOST_BALANCE_BYTES = 64 * 1024
 
@@ -182,11 +183,10 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
         assert operation is not None
         if request.source is None or (request.mask is None and operation in MASKED):
             raise ProviderRefused("invalid_request", f"{operation.value} needs a picture")
-        came = await self._on_source(operations.size_of, request.source)
+        came, source = await self._on_source(operations.fitted, operation, request.source)
         size = operations.checked(operation, came)
-        source, notes = request.source, operations.dropped(request)
+        notes = operations.dropped(request)
         if size != came:
-            source = await self._on_source(operations.scaled, source, size.width, size.height)
             notes = (*notes, f"the picture was scaled down to {size} pixels first")
         if len(source) + len(request.mask or b"") > MOST_SOURCE_BYTES:
             raise ProviderRefused(
@@ -205,16 +205,17 @@ class StabilityProvider(AbstractAsyncContextManager["StabilityProvider"]):
     ) -> Painting:
         """What came of an operation, which is paid for by now, in the size that was asked for."""
         way = request.operation or Operation.UPSCALE_CREATIVE
-        data, wanted = drawn.data, request.operands
+        data = drawn.data
+        wanted = operations.Size(request.operands.width, request.operands.height)
+        is_fast = way is Operation.UPSCALE_FAST
         if way in UPSCALES and wanted.width:
             try:
                 async with asyncio.timeout(self._afterwards.total_seconds()):
-                    found = await self._processes.run(operations.size_of, data)
-                    if way is Operation.UPSCALE_FAST or found.width > wanted.width:
-                        size = wanted.width, wanted.height
-                        data = await self._processes.run(operations.scaled, data, *size)
-                    elif found.width < wanted.width:
-                        notes = (*notes, f"{way.value} makes no more than {found} pixels of it")
+                    found, data = await self._processes.run(
+                        operations.brought_to, wanted, data, is_fast
+                    )
+                if found.width < wanted.width and not is_fast:
+                    notes = (*notes, f"{way.value} makes no more than {found} pixels of it")
             except (BadPicture, Unavailable, TimeoutError) as exc:
                 log.warning("picture_not_scaled", provider=NAME, error=str(exc))
                 notes = (*notes, "the picture could not be scaled to the size that was asked for")
