@@ -12,13 +12,13 @@ from uuid import UUID
 import structlog
 from pydantic import BaseModel
 
-from adapters.errors import BlobStoreUnavailable, StoreRejected, Unavailable
+from adapters.errors import BlobStoreUnavailable, StoreRejected, StoreUnavailable
 from adapters.ports import BlobStore, Ids, ImageProvider
 from adapters.store import picture_reads
 from pipeline.creation import Accepted, creation
 from pipeline.errors import PipelineError, UnknownStyle
 from pipeline.idempotency import earlier_reply
-from pipeline.journal import Journal, JournalClosed, JournalFull
+from pipeline.journal import Journal, JournalFull
 from pipeline.new_job import new_job
 from pipeline.operation_errors import (
     MaskNotUsable,
@@ -53,8 +53,8 @@ COMMON = {
     "negative_prompt", "style", "provider", "seed", "blog_id", "blog_job_id", "role", "position",
     "alt_text", "caption", "not_before", "deadline_seconds", "on_unknown",
 }  # fmt: skip
-# After these nothing was stored.
-NOT_STORED = (PipelineError, JournalFull, JournalClosed, StoreRejected, Unavailable)
+# After these nothing was stored. Of a journal that closed meanwhile only the database knows.
+NOT_STORED = (PipelineError, JournalFull, StoreRejected, StoreUnavailable, BlobStoreUnavailable)
 # Operations whose result shows what the picture shows.
 OF_WHOLE = UPSCALES | VARIATIONS
 # What an upscaled draft takes over: it is to stand where the draft is shown.
