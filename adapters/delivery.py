@@ -10,7 +10,6 @@ from enum import Enum
 from uuid import UUID
 
 import structlog
-from opentelemetry.trace import SpanKind
 
 from adapters import traces
 from adapters.errors import Unavailable
@@ -66,12 +65,7 @@ class Delivery:
         """
         try:
             if self.failures < self.deterministic_failures:
-                with traces.span(
-                    f"handle event by {self.subscription.name}",
-                    traces.event_traceparent(self.event),
-                    kind=SpanKind.CONSUMER,
-                    attributes={"limner.event_type": self.event.type},
-                ):
+                with traces.span_of_delivery(self.event, self.subscription.name):
                     await self.subscription.handler(self.event)
                 return True
         except Unavailable as error:

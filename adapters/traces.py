@@ -10,7 +10,7 @@ Where no tracer is in use a span costs one look at a variable.
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import UUID
@@ -51,29 +51,50 @@ def enabled() -> bool:
     return _tracer is not None
 
 
-@contextmanager
 def span(
     name: str,
     parent: str | None = None,
     *,
     kind: SpanKind = SpanKind.INTERNAL,
     attributes: Attributes | None = None,
-) -> Iterator[Span | None]:
+) -> AbstractContextManager[Span | None]:
     """A span around what is done inside: below the current one, or in the trace of *parent*.
 
     *parent* is a traceparent: where the current span is of another trace, the new one is below it,
     and linked to the current one. Errors are told by their type alone: their texts may hold what a
     caller has written.
     """
+    return _NO_SPAN if _tracer is None else _span(_tracer, name, parent, kind, attributes)
+
+
+def span_of_task(task: ImageTask) -> AbstractContextManager[Span | None]:
+    """A span around the work that *task* asks for, below its sending."""
     if _tracer is None:
-        yield None
-        return
+        return _NO_SPAN
+    return _span(_tracer, "process image task", task_traceparent(task), SpanKind.CONSUMER, None)
+
+
+def span_of_delivery(event: CloudEvent, subscriber: str) -> AbstractContextManager[Span | None]:
+    """A span around what *subscriber* does about *event*, below its publication."""
+    if _tracer is None:
+        return _NO_SPAN
+    name, told = f"handle event by {subscriber}", {"limner.event_type": event.type}
+    return _span(_tracer, name, event_traceparent(event), SpanKind.CONSUMER, told)
+
+
+_NO_SPAN: AbstractContextManager[Span | None] = nullcontext()
+
+
+@contextmanager
+def _span(
+    tracer: Tracer, name: str, parent: str | None, kind: SpanKind, attributes: Attributes | None
+) -> Iterator[Span | None]:
     current = trace.get_current_span().get_span_context()
     context, links = None, None
     if parent is not None and f"{current.trace_id:032x}" != parent.split("-")[1]:
         context = _context(parent)
         links = [Link(current)] if current.is_valid else None
-    with _tracer.start_as_current_span(
+    with tracer.start_as_current_span(
         name,
         context,
         kind=kind,

@@ -8,19 +8,17 @@ call may have cost stays held: by the job while it is open, by the call once the
 Who has no budgets pays for one look at an absent row (`root`), a free picture for nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any
 
 from pipeline.budget_limits import ZERO, Scope, day_of, refusal, root, scopes, standing
 from pipeline.ledger import CHARGED, MAYBE_CHARGED
-from schemas.requests import MONEY_PLACES
+from schemas.columns import as_stored
 from schemas.step import Look, RowKey, Writes
-from schemas.tables import BudgetRow, JobRow, ProviderCallRow, Row, SpendRow
+from schemas.tables import BudgetRow, JobRow, ProviderCallRow, SpendRow
 from states.table import State
-
-R = TypeVar("R", bound=Row)
 
 # What holds its price itself; in any other state a job's hold is released, or its call's.
 HOLDING = frozenset({State.QUEUED, State.RUNNING})
@@ -90,19 +88,19 @@ def take_again(
     return held
 
 
-def book(look: Look, writes: Writes) -> None:
-    """Settle holds and book charges, as the moves and answers in *writes* say.
+def book(look: Look, writes: Writes, moved: Iterable[tuple[tuple[Any, ...], JobRow]]) -> None:
+    """Settle holds and book charges, as *writes* say of calls and of the jobs *moved*.
 
     Every step that `record_moves` records ends with it.
     """
-    jobs = [job for job in _last(JobRow, writes.updates).values() if _lets_go(job)]
+    jobs = [job for _, job in moved if _lets_go(job)]
     calls = [
         (call, before)
-        for key, call in _last(ProviderCallRow, writes.updates).items()
-        if (before := look.get(ProviderCallRow, *key.key)) is not None
+        for key, call in writes.last_updates(ProviderCallRow)
+        if (before := look.get(ProviderCallRow, *key)) is not None
         and (_charge(call) != _charge(before) or _is_settled(call))
     ]
-    if not jobs and not calls:
+    if not jobs and (not calls or _charge_nobody(look, calls)):
         return
     _require_rows(look, jobs, calls)
     counters = _Counters(look, writes)
@@ -146,7 +144,7 @@ class _Counters:
             raise refused
         if price is None:
             return job
-        amount = _stored(price)
+        amount = as_stored(price)
         for scope, _ in found:
             self._add(scope, held=amount)
         bits = sum(scope.bit for scope, _ in found)
@@ -185,8 +183,18 @@ class _Counters:
 
     def _spend(self, scope: Scope) -> SpendRow | None:
         key = scope.spend
-        earlier = _last(SpendRow, [*self._writes.inserts, *self._writes.updates])
+        written = [*self._writes.inserts, *self._writes.updates]
+        earlier = {key: row for key, row in written if isinstance(row, SpendRow)}
         return self._changed.get(key) or earlier.get(key) or self._look.get(SpendRow, *key.key)
+
+
+def _charge_nobody(look: Look, calls: Iterable[tuple[ProviderCallRow, ProviderCallRow]]) -> bool:
+    """Whether *calls* hold nothing, and are charged to tenants who have no budgets."""
+    if any(_is_settled(call) for call, _ in calls):
+        return False
+    roots = {root(call.tenant) for call, _ in calls}
+    look.require(sorted(roots))
+    return all(look.get(BudgetRow, *key.key) is None for key in roots)
 
 
 def _require_rows(
@@ -234,13 +242,13 @@ def _is_settled(call: ProviderCallRow) -> bool:
 
 
 def _charge(call: ProviderCallRow) -> Decimal:
-    return _stored(call.amount) if call.amount and call.state in CHARGED else ZERO
+    return as_stored(call.amount) if call.amount and call.state in CHARGED else ZERO
 
 
 def _leave_to_call(look: Look, writes: Writes, job: JobRow) -> JobRow:
     """Let the call of the job's attempt hold what the job holds, if it may be charged."""
     key = _call_key(job)
-    call = _last(ProviderCallRow, writes.updates).get(key)
+    call = dict(writes.last_updates(ProviderCallRow)).get(key.key)
     if call is None:
         look.require([key])
         call = look.get(ProviderCallRow, *key.key)
@@ -256,13 +264,3 @@ def _without_hold(job: JobRow) -> JobRow:
 
 def _call_key(job: JobRow) -> RowKey:
     return RowKey(ProviderCallRow, (job.id, job.attempt))
-
-
-def _last(kind: type[R], written: Iterable[tuple[RowKey, Row]]) -> Mapping[RowKey, R]:
-    """The rows of one table as this step has left them so far."""
-    return {key: row for key, row in written if isinstance(row, kind)}
-
-
-def _stored(amount: Decimal) -> Decimal:
-    """As the database keeps it, so that what is added is what is taken away."""
-    return amount.quantize(Decimal(1).scaleb(-MONEY_PLACES))

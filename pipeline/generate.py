@@ -69,7 +69,7 @@ async def generate(task: ImageTask, worker: Worker) -> TaskAnswer:
     error answer would slow the whole queue down.
     """
     # Where a request brought the task, this is a part of it.
-    with traces.span("process image task", traces.task_traceparent(task), kind=SpanKind.CONSUMER):
+    with traces.span_of_task(task):
         return await _generate(task, worker)
 
 

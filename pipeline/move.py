@@ -7,7 +7,7 @@ from uuid import UUID
 from adapters.errors import AdapterError
 from pipeline.tally import check_tallied
 from schemas.events import EventType, StreamKind, data_json
-from schemas.step import Lost, RowKey, Writes
+from schemas.step import Lost, RowKey, Writes, row_key
 from schemas.tables import EventRow, JobRow
 from states.machine import IllegalMove, move
 from states.table import OPEN, TERMINAL, State, Trigger
@@ -50,7 +50,7 @@ def first_wake(
 
 
 def job_key(job_id: UUID) -> RowKey:
-    return RowKey(JobRow, (job_id,))
+    return row_key((JobRow, (job_id,)))
 
 
 def move_job(

@@ -6,8 +6,10 @@ finds it; nothing is kept here that a death could lose.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import cast
 from uuid import UUID
 
 import structlog
@@ -52,8 +54,9 @@ class Relay:
         self._queue = queue
         self._bus = bus
         self._clock = clock
-        self._jobs: asyncio.Queue[Sending] = asyncio.Queue(MAX_WAITING)
-        self._events: asyncio.Queue[EventRow] = asyncio.Queue(MAX_WAITING)
+        self._jobs: deque[Sending] = deque()
+        self._events: deque[EventRow] = deque()
+        self._jobs_wait, self._events_wait = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         # The loops without which nothing is sent; the sweep would offer in vain.
         self.vital: tuple[asyncio.Task[None], ...] = ()
@@ -81,32 +84,46 @@ class Relay:
 
     def take(self, committed: Sequence[Writes]) -> None:
         """Note what a commit made ready to be sent; called by the journal."""
+        events: list[EventRow] = []
+        jobs: list[JobRow] = []
         for writes in committed:
-            for _, row in writes.updates:
-                if isinstance(row, JobRow) and (row.lease_token or row.state not in OPEN):
-                    self._taken_up(row)
-            self.offer_events(row for _, row in writes.inserts if isinstance(row, EventRow))
-            self.offer_jobs(
-                Sending.of(row)
-                for _, row in (*writes.inserts, *writes.updates)
-                if isinstance(row, JobRow) and self._wants_sending(row)
-            )
+            for key, row in writes.inserts:
+                if key.row is EventRow:
+                    events.append(cast("EventRow", row))
+                elif key.row is JobRow:
+                    jobs.append(cast("JobRow", row))
+            for key, row in writes.updates:
+                if key.row is JobRow:
+                    jobs.append(cast("JobRow", row))
+        for job in jobs:
+            if job.lease_token or job.state not in OPEN:
+                self._taken_up(job)
+        self.offer_events(events)
+        self.offer_jobs(Sending.of(job) for job in jobs if self._wants_sending(job))
 
     def offer_jobs(self, jobs: Iterable[Sending]) -> bool:
         """Take *jobs* that are not under way; False when there is no room for more."""
+        if self._is_paused():
+            return True
+        waiting, under_way = self._jobs, self._under_way
         for job in jobs:
-            if job not in self._under_way and not self._jobs.full() and not self._is_paused():
-                self._under_way.add(job)
-                self._jobs.put_nowait(job)
-        return not self._jobs.full()
+            if job not in under_way and len(waiting) < MAX_WAITING:
+                under_way.add(job)
+                waiting.append(job)
+        if waiting:
+            self._jobs_wait.set()
+        return len(waiting) < MAX_WAITING
 
     def offer_events(self, events: Iterable[EventRow]) -> bool:
         """Take *events* that are not under way; False when there is no room for more."""
+        waiting, under_way = self._events, self._under_way
         for event in events:
-            if event.event_id not in self._under_way and not self._events.full():
-                self._under_way.add(event.event_id)
-                self._events.put_nowait(event)
-        return not self._events.full()
+            if event.event_id not in under_way and len(waiting) < MAX_WAITING:
+                under_way.add(event.event_id)
+                waiting.append(event)
+        if waiting:
+            self._events_wait.set()
+        return len(waiting) < MAX_WAITING
 
     async def send_again(self, events: Sequence[EventRow]) -> list[Exception | None]:
         """Give stored events to the bus once more; for each None, or why it did not leave."""
@@ -120,7 +137,10 @@ class Relay:
 
     async def _send_jobs(self) -> None:
         while True:
-            job = await self._jobs.get()
+            while not self._jobs:
+                self._jobs_wait.clear()
+                await self._jobs_wait.wait()
+            job = self._jobs.popleft()
             await self._to_queue.until_open()
             await self._sends.acquire()
             self._spawn(self._send_job(job))
@@ -187,9 +207,10 @@ class Relay:
 
     async def _send_events(self) -> None:
         while True:
-            batch = [await self._events.get()]
-            while not self._events.empty() and len(batch) < EVENTS_AT_ONCE:
-                batch.append(self._events.get_nowait())
+            while not self._events:
+                self._events_wait.clear()
+                await self._events_wait.wait()
+            batch = [self._events.popleft() for _ in range(min(len(self._events), EVENTS_AT_ONCE))]
             # While all are busy, events wait in the bounded queue and then in the database.
             await self._to_bus.until_open()
             await self._publishes.acquire()

@@ -4,11 +4,9 @@ Without it nobody could say that a batch is done: the last two jobs to end may d
 moment in two processes. The batch's row is locked by each such commit, so one of them is the last.
 """
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID, uuid5
 
 from pipeline.budgets import book
@@ -29,19 +27,6 @@ COUNTS = (
     "drafts", "finals", OPEN, "completed", "failed", "cancelled",
     "undecided", "approved", "rejected", "blocked",
 )  # fmt: skip
-
-
-@dataclass(slots=True)
-class TalliedWrites(Writes):
-    """The writes of a step whose moves are counted (`record_moves`)."""
-
-    @classmethod
-    def over(cls, writes: Writes) -> "TalliedWrites":
-        """The same lists: what is written here is written there."""
-        return cls(*(getattr(writes, name) for name in _FIELDS))
-
-
-_FIELDS = tuple(field.name for field in fields(Writes))
 
 
 def batch_key(batch_id: UUID) -> RowKey:
@@ -67,19 +52,23 @@ async def record_moves(journal: Journal, step: Step[T], *, cancels: UUID | None 
 
 def _tallied(step: Step[T], at: datetime, cancels: UUID | None) -> Step[T]:
     def decide(look: Look, writes: Writes) -> T:
-        mine = TalliedWrites.over(writes)
-        answer = step.decide(look, mine)
-        _count_moves(look, mine, at, cancels)
-        book(look, mine)
-        return cast("T", _as_left(answer, mine)) if isinstance(answer, JobRow) else answer
+        writes.tallied = True
+        answer = step.decide(look, writes)
+        if writes.updates or cancels is not None:
+            jobs = writes.last_updates(JobRow)
+            _count_moves(look, writes, jobs, at, cancels)
+            book(look, writes, jobs)
+        return cast("T", _as_left(answer, writes)) if isinstance(answer, JobRow) else answer
 
     return Step(step.name, decide, step.keys, step.shared, step.creates)
 
 
 def _as_left(job: JobRow, writes: Writes) -> JobRow:
     """The job that a step returns, with what was booked on it after the step had decided."""
-    written = [row for key, row in writes.updates if key == RowKey(JobRow, (job.id,))]
-    return cast("JobRow", written[-1]) if written else job
+    for key, row in reversed(writes.updates):
+        if key.row is JobRow and key.key[0] == job.id:
+            return cast("JobRow", row)
+    return job
 
 
 def check_tallied(writes: Writes, before: JobRow, after: State) -> None:
@@ -87,32 +76,39 @@ def check_tallied(writes: Writes, before: JobRow, after: State) -> None:
     if (
         before.batch_id is not None
         and COUNTED_AS[before.state] != COUNTED_AS[after]
-        and not isinstance(writes, TalliedWrites)
+        and not writes.tallied
     ):
         raise TypeError("a step that moves a batch's job is recorded by record_moves")
 
 
-def _count_moves(look: Look, writes: Writes, at: datetime, cancels: UUID | None) -> None:
-    if cancels is None and not any(
-        isinstance(row, JobRow) and row.batch_id for _, row in writes.updates
-    ):
-        return
-    changes: dict[UUID, Counter[str]] = {} if cancels is None else {cancels: Counter()}
-    last = {key: row for key, row in writes.updates if isinstance(row, JobRow) and row.batch_id}
-    for key, after in last.items():
-        assert isinstance(after, JobRow)
-        assert after.batch_id is not None
-        before = look.get(JobRow, *key.key)
+def _count_moves(
+    look: Look,
+    writes: Writes,
+    jobs: Sequence[tuple[tuple[Any, ...], JobRow]],
+    at: datetime,
+    cancels: UUID | None,
+) -> None:
+    changes: dict[UUID, dict[str, int]] = {} if cancels is None else {cancels: {}}
+    for (job_id,), after in jobs:
+        if (batch_id := after.batch_id) is None:
+            continue
+        before = look.get(JobRow, job_id)
         if before is None or COUNTED_AS[before.state] == COUNTED_AS[after.state]:
             continue
-        change = changes.setdefault(after.batch_id, Counter())
-        change[COUNTED_AS[before.state]] -= 1
-        change[COUNTED_AS[after.state]] += 1
+        change = changes.setdefault(batch_id, {})
+        _add(change, COUNTED_AS[before.state], -1)
+        _add(change, COUNTED_AS[after.state], 1)
         if after.is_draft and after.state is State.COMPLETED:
-            change["undecided"] += 1
+            _add(change, "undecided", 1)
+    if not changes:
+        return
     look.require(map(batch_key, changes))
     for batch_id, change in changes.items():
         count(look, writes, batch_id, change, at=at, cancelled=batch_id == cancels)
+
+
+def _add(change: dict[str, int], name: str, by: int) -> None:
+    change[name] = change.get(name, 0) + by
 
 
 def count(

@@ -1,6 +1,6 @@
 """Column types that mean the same on SQLite and PostgreSQL: money, JSON, states."""
 
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -30,6 +30,14 @@ class Money(TypeDecorator[Decimal]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         return None if value is None else Decimal(value)
+
+
+SMALLEST_AMOUNT = Decimal(1).scaleb(-MONEY_PLACES)
+
+
+def as_stored(amount: Decimal) -> Decimal:
+    """The amount as PostgreSQL keeps it, so that what is added is what is taken away."""
+    return amount.quantize(SMALLEST_AMOUNT, ROUND_HALF_UP)
 
 
 Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")

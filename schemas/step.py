@@ -7,7 +7,10 @@ differs between two runs (ids, the time) is made before.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
+from itertools import compress
+from operator import is_not
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -26,6 +29,10 @@ class RowKey(NamedTuple):
 
     row: type[Row]
     key: tuple[Any, ...]
+
+
+# `RowKey(row, key)` as one call in C, of a pair; the tuple's own takes five times as long.
+row_key: Callable[[tuple[type[Row], tuple[Any, ...]]], RowKey] = partial(tuple.__new__, RowKey)
 
 
 class RowsUnnamed(Lost):
@@ -62,7 +69,7 @@ class Look:
     def get(self, row: type[R], *key: Any) -> R | None:
         """Return the row, or None where the database has none. The step must have named it."""
         try:
-            return self._rows[RowKey(row, key)]  # type: ignore[return-value]  # the key names the type
+            return self._rows[row, key]  # type: ignore[index, return-value]  # a RowKey is this very pair, and costs more
         except KeyError:
             raise LookupError(
                 f"no step of this group named {row.__name__} {key}: nothing locked it"
@@ -79,60 +86,79 @@ class Look:
         Only those are sent, and an update that changes none is left out. Raises `ValueError` for a
         change of what is written once.
         """
-        seen: dict[RowKey, Row] = {}
-        updates = []
-        for key, row in writes.updates:
-            before = seen.get(key) or self._rows.get(key)
-            changed = set(row.__dict__) if before is None else _changed(before, row)
-            if changed:
-                seen[key] = row
-                updates.append((key, row))
-                writes.changed.setdefault(key.row, set()).update(changed)
-        writes.updates = updates
-        self._rows.update(writes.inserts)
-        self._rows.update(seen)
+        rows = self._rows
+        if writes.updates:
+            seen: dict[RowKey, Row] = {}
+            updates = []
+            for key, row in writes.updates:
+                before = seen.get(key) or rows.get(key)
+                changed = set(row.__dict__) if before is None else _changed(before, row)
+                if changed:
+                    seen[key] = row
+                    updates.append((key, row))
+                    known = writes.changed.get(key.row)
+                    writes.changed[key.row] = changed if known is None else known | changed
+            writes.updates = updates
+            rows.update(writes.inserts)
+            rows.update(seen)
+        else:
+            rows.update(writes.inserts)
         if writes.deletes:
-            self._rows.update(dict.fromkeys(writes.deletes))
+            rows.update(dict.fromkeys(writes.deletes))
 
 
 def _changed(before: Row, after: Row) -> set[str]:
     old, new = before.__dict__, after.__dict__
-    changed = {name for name, value in new.items() if old[name] is not value}
-    for name in changed & after.WRITTEN_ONCE:
+    if [*old] == [*new]:  # one is a copy of the other, as nearly always
+        changed = set(compress(new, map(is_not, old.values(), new.values())))
+    else:
+        changed = {name for name, value in new.items() if old[name] is not value}
+    for name in changed & after.__class__.WRITTEN_ONCE:
         if old[name] != new[name]:
-            raise ValueError(f"{name} of {type(after).__name__} is written once")
+            raise ValueError(f"{name} of {after.__class__.__name__} is written once")
     return changed
 
 
-@dataclass(slots=True)
 class Writes:
     """What one step wants written."""
 
-    inserts: list[tuple[RowKey, Row]] = field(default_factory=list)
-    # In order; a row that moves twice stands here twice and is written twice.
-    updates: list[tuple[RowKey, Row]] = field(default_factory=list)
-    # Rows of tables without a version, named by the step among its own keys.
-    deletes: list[RowKey] = field(default_factory=list)
-    # Positions of events that are too old to be read again by anybody.
-    forgotten: list[int] = field(default_factory=list)
-    # Columns that the updates change, by table; filled in once the step is decided.
-    changed: dict[type[Row], set[str]] = field(default_factory=dict)
-    # Events that have left for the bus, by their ids, and jobs that have left for the queue.
-    published: list[UUID] = field(default_factory=list)
-    sent: list[SentMark] = field(default_factory=list)
+    __slots__ = (
+        "changed", "deletes", "forgotten", "inserts", "published", "sent", "tallied", "updates",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.inserts: list[tuple[RowKey, Row]] = []
+        # In order; a row that moves twice stands here twice and is written twice.
+        self.updates: list[tuple[RowKey, Row]] = []
+        # Rows of tables without a version, named by the step among its own keys.
+        self.deletes: list[RowKey] = []
+        # Positions of events that are too old to be read again by anybody.
+        self.forgotten: list[int] = []
+        # Columns that the updates change, by table; filled in once the step is decided.
+        self.changed: dict[type[Row], set[str]] = {}
+        # Events that have left for the bus, by their ids, and jobs that have left for the queue.
+        self.published: list[UUID] = []
+        self.sent: list[SentMark] = []
+        # Whether the jobs that it moves are counted where they count (`pipeline.tally`).
+        self.tallied = False
 
     def insert(self, row: Row, *key: Any) -> None:
-        self.inserts.append((RowKey(type(row), key), row))
+        self.inserts.append((row_key((row.__class__, key)), row))
 
     def update(self, row: Row, *key: Any) -> None:
-        self.updates.append((RowKey(type(row), key), row))
+        self.updates.append((row_key((row.__class__, key)), row))
+
+    def last_updates(self, table: type[R]) -> list[tuple[tuple[Any, ...], R]]:
+        """Keys and rows of one table as the updates so far leave them, in order of the first."""
+        found = [(key, row) for (of, key), row in self.updates if of is table]
+        return list(dict(found).items()) if len(found) > 1 else found  # type: ignore[arg-type, return-value]  # the key names the type
 
     def delete(self, row: type[Row], *key: Any) -> None:
         """Remove a row; an absent one is a success."""
         self.deletes.append(RowKey(row, key))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: that takes five times as long to make
 class Step(Generic[T]):
     """One change. *decide* returns the step's answer, or raises `Lost`.
 
@@ -148,7 +174,7 @@ class Step(Generic[T]):
     creates: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What became of a step: an answer with its writes, or the error that its caller gets."""
 

@@ -6,7 +6,6 @@ nothing.
 """
 
 from typing import Any
-from uuid import UUID
 
 import structlog
 
@@ -15,6 +14,7 @@ from adapters.store import job_reads
 from pipeline.journal import Journal
 from pipeline.slots import Moment, Slot, offer
 from schemas.events import CloudEvent
+from schemas.ids import read_id
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import BlogRow, Decision, ImageRow, InboxRow, SlotCandidateRow
 from states.slots import Rank
@@ -46,7 +46,7 @@ async def _was_refused(event: CloudEvent, journal: Journal) -> bool:
     draft_id = event.data.get("draft_job_id")
     if draft_id is None:
         return False
-    last = await journal.read(job_reads.last_promotion, event.tenant, UUID(draft_id))
+    last = await journal.read(job_reads.last_promotion, event.tenant, read_id(draft_id))
     return last is not None and last.decision is Decision.REJECTED
 
 
@@ -80,12 +80,12 @@ def link_step(event: CloudEvent, moment: Moment, *, may_stand: bool = True) -> S
 def _candidate(event: CloudEvent, moment: Moment) -> SlotCandidateRow:
     facts: dict[str, Any] = event.data
     return SlotCandidateRow.of(
-        image_id=UUID(facts["images"][0]["image_id"]),
+        image_id=read_id(facts["images"][0]["image_id"]),
         tenant=event.tenant,
         blog_id=facts["blog_id"],
         role=facts["role"],
         position=facts["position"],
-        job_id=UUID(facts["job_id"]),
+        job_id=read_id(facts["job_id"]),
         rank=Rank.DRAFT if facts["is_draft"] else Rank.FINAL,
         seq=event.seq,
         alt_text=facts["alt_text"],

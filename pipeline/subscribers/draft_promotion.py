@@ -5,7 +5,6 @@ cancelled batch buys nothing, and a deleted blog or an exhausted budget leaves i
 """
 
 from datetime import datetime
-from uuid import UUID
 
 import structlog
 
@@ -19,6 +18,7 @@ from pipeline.promote import Candidate, approve, block
 from pipeline.providers import Providers
 from pipeline.tally import batch_key
 from schemas.events import CloudEvent
+from schemas.ids import read_id
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import BatchRow, BlogRow, DecidedBy, InboxRow, JobRow
 
@@ -38,7 +38,7 @@ async def promote_draft(
 
 
 def _promotion(event: CloudEvent, now: datetime, ids: Ids, providers: Providers) -> Step[str]:
-    draft_id, batch_id = UUID(event.data["job_id"]), UUID(event.data["batch_id"])
+    draft_id, batch_id = read_id(event.data["job_id"]), read_id(event.data["batch_id"])
     blog_id = event.data["blog_id"]
     final_id, event_ids = ids.new(), (ids.new(), ids.new())
 

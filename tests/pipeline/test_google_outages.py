@@ -29,11 +29,14 @@ def away(_: Any) -> None:
 
 
 async def passes(world: World, seconds: float) -> None:
-    """Let time pass in small steps, the database's answers between them."""
+    """Let time pass in small steps, and between them whatever waits for the database alone."""
     assert isinstance(world.clock, FakeClock)
     for _ in range(round(seconds * 4)):
         await world.clock.advance(0.25)
-        await world.journal.read(machine_reads.alive)
+        steps = -1
+        while steps != world.journal.steps:
+            steps = world.journal.steps
+            await world.journal.read(machine_reads.alive)
 
 
 async def test_an_outage_of_both_for_a_minute_loses_nothing_and_is_caught_up_with(

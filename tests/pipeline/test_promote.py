@@ -166,10 +166,10 @@ async def test_a_rejection_and_a_promotion_at_once_leave_one_decision(world: Wor
         answers = await asyncio.gather(*racers, return_exceptions=True)
         (decided,) = await decisions(world, draft_id)
         if decided.decision is Decision.APPROVED:
-            assert {type(answer) for answer in answers} == {Promoted, CannotReject}
+            assert {answer.__class__ for answer in answers} == {Promoted, CannotReject}
             assert len(await finals(world, draft_id)) == 1
         else:
-            assert {type(answer) for answer in answers} == {JobRow, DraftRejected}
+            assert {answer.__class__ for answer in answers} == {JobRow, DraftRejected}
             assert await finals(world, draft_id) == []
 
 
