@@ -11,40 +11,25 @@ from schemas.tables.row import Row
 
 class Batch:
     def __init__(self, plans: Plans, all_writes: Iterable[Writes]) -> None:
-        self.inserts: dict[type[Row], dict[RowKey, Row]] = {}
+        self.inserts: dict[type[Row], dict[object, Row]] = {}
         # The first round may share a statement with the inserts: it touches none of their rows.
         self.rounds: list[dict[type[Row], dict[RowKey, Row]]] = []
         self.deletes: list[RowKey] = []
         self.forgotten: list[int] = []
         self.published: list[UUID] = []
         self.sent: list[SentMark] = []
+        self._inserted: set[RowKey] = set()
+        # The round in which a row was written last.
+        self._round: dict[RowKey, int] = {}
         changed: dict[type[Row], set[str]] = {}
-        inserted: dict[RowKey, Row] = {}
-        updated_in: dict[RowKey, int] = {}
         for writes in all_writes:
-            for number, (key, row) in enumerate(writes.inserts):
-                # An event's key is given by the database; here any that is its own will do.
-                own = RowKey(EventRow, (id(writes), number)) if key.row is EventRow else key
-                inserted[own] = row
-                self.inserts.setdefault(own.row, {})[own] = row
-            for key, row in writes.updates:
-                plan = plans.by_row[key.row]
-                if not plan.versioned and key in inserted:
-                    # A shared row made and changed again in one group is written once, as it ends.
-                    self.inserts[key.row][key] = row
-                    continue
-                # Every version is written, so that the guard sees each arrow; of one, the last.
-                number = updated_in.get(key, 0 if key in inserted else -1)
-                if not plan.versioned:
-                    number = 0
-                elif number < 0 or not self._is_same_version(number, key, row):
-                    number += 1
-                updated_in[key] = number
-                while len(self.rounds) <= number:
-                    self.rounds.append({})
-                self.rounds[number].setdefault(key.row, {})[key] = row
+            if writes.inserts:
+                self._add_inserts(writes)
+            if writes.updates:
+                self._add_updates(writes, plans)
             for table, columns in writes.changed.items():
-                changed.setdefault(table, set()).update(columns)
+                known = changed.get(table)
+                changed[table] = columns if known is None else known | columns
             self.deletes += writes.deletes
             self.forgotten += writes.forgotten
             self.published += writes.published
@@ -58,6 +43,37 @@ class Batch:
         }
         self.published.sort(key=lambda event_id: event_id.int)
         self.sent.sort(key=lambda mark: (mark.target, mark.job_id.int))
+
+    def _add_inserts(self, writes: Writes) -> None:
+        for key, row in writes.inserts:
+            rows = self.inserts.get(key.row)
+            if rows is None:
+                rows = self.inserts[key.row] = {}
+            if key.row is EventRow:
+                # An event's key is given by the database; here any that is its own will do.
+                rows[len(rows)] = row
+            else:
+                rows[key] = row
+                self._inserted.add(key)
+
+    def _add_updates(self, writes: Writes, plans: Plans) -> None:
+        for key, row in writes.updates:
+            is_new = key in self._inserted
+            if plans.by_row[key.row].versioned:
+                # Every version is written, so that the guard sees each arrow; of one, the last.
+                number = self._round.get(key, 0 if is_new else -1)
+                if number < 0 or not self._is_same_version(number, key, row):
+                    number += 1
+            elif is_new:
+                # A shared row made and changed again in one group is written once, as it ends.
+                self.inserts[key.row][key] = row
+                continue
+            else:
+                number = 0
+            self._round[key] = number
+            while len(self.rounds) <= number:
+                self.rounds.append({})
+            self.rounds[number].setdefault(key.row, {})[key] = row
 
     def _is_same_version(self, number: int, key: RowKey, row: Row) -> bool:
         """Whether *row* is only another content of the version that this round writes already."""

@@ -3,8 +3,9 @@
 Derived, not written by hand, so that a new table or column needs no code of its own here.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
+from operator import itemgetter
 from typing import Any
 
 import pydantic_core
@@ -12,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import Dialect
 
 from adapters.errors import StoreRejected
-from schemas.step import RowKey
+from schemas.columns import Money, as_stored
+from schemas.step import RowKey, row_key
 from schemas.tables import TABLES
 from schemas.tables.row import Row
 
@@ -41,12 +43,13 @@ class TablePlan:
             for column in self.columns
             if (decoder := _decoder(column, dialect)) is not None
         ]
-        self._changing_decoders = [
-            (name, decoder) for name, decoder in self.decoders if name not in row.WRITTEN_ONCE
-        ]
+        # Columns that may come back other than they were written, and as what they do.
+        self._stored_as = {c.name: form for c in self.columns if (form := _stored_form(c))}
         self._codecs = dict(zip(self.names, self.encoders, strict=True))
         self.types = [_postgres_type(column) for column in self.columns]
         self.key_types = [self.types[self.names.index(name)] for name in self.key_names]
+        self._key_values = itemgetter(*(self.key_names or self.names))
+        self._one_key_column = len(self.key_names) == 1
         self._key_encoders = [self.encoders[self.names.index(name)] for name in self.key_names]
 
     def update_names(self, changed: set[str]) -> tuple[str, ...]:
@@ -61,11 +64,10 @@ class TablePlan:
         """
         values = [row.__dict__ for row in rows]
         try:
+            columns = [list(map(itemgetter(name), values)) for name in names]
             return [
-                [one[name] for one in values]
-                if (encode := self._codecs[name]) is None
-                else [encode(one[name]) for one in values]
-                for name in names
+                column if (encode := self._codecs[name]) is None else list(map(encode, column))
+                for name, column in zip(names, columns, strict=True)
             ]
         except (ValueError, TypeError, KeyError) as exc:
             raise StoreRejected(
@@ -78,20 +80,40 @@ class TablePlan:
             for part, encode in zip(key, self._key_encoders, strict=True)
         ]
 
-    def decode(
-        self, values: dict[str, Any], known: Mapping[str, Any] = MappingProxyType({})
-    ) -> Row:
-        """Turn what the driver gave into a row object, unvalidated; *known* columns are as given.
+    def encode_keys(self, keys: Iterable[Sequence[Any]]) -> list[list[Any]]:
+        """*keys* as the driver takes them: one list for each key column."""
+        return [
+            list(column) if encode is None else list(map(encode, column))
+            for column, encode in zip(zip(*keys, strict=True), self._key_encoders, strict=True)
+        ]
 
-        The row keeps *values*.
-        """
-        for name, decode in self._changing_decoders if known else self.decoders:
-            values[name] = decode(values[name])
-        values.update(known)
+    def decode(self, values: dict[str, Any]) -> Row:
+        """Turn what the driver gave into a row object, unvalidated; the row keeps *values*."""
+        for name, decode in self.decoders:
+            value = values[name]
+            if value is not None:
+                values[name] = decode(value)
         return self.row.of_all(values)
 
+    def as_stored(self, row: Row, before: Row, names: Iterable[str]) -> Row:
+        """*row* as the database gives it back, which has written its columns *names* over
+        *before*."""
+        old, new = before.__dict__, row.__dict__
+        changes = {
+            name: form(new[name])
+            for name in names
+            if (form := self._stored_as.get(name)) is not None
+            and new[name] is not old[name]
+            and new[name] is not None
+        }
+        return row.changed(**changes) if changes else row
+
+    def comes_back_as_written(self, names: Iterable[str]) -> bool:
+        return self._stored_as.keys().isdisjoint(names)
+
     def key_in(self, values: Mapping[str, Any]) -> RowKey:
-        return RowKey(self.row, tuple([values[name] for name in self.key_names]))
+        key = self._key_values(values)
+        return row_key((self.row, (key,) if self._one_key_column else key))
 
 
 def _given_by_database(column: sa.Column[Any]) -> bool:
@@ -108,15 +130,24 @@ def _encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
 
 
 def _decoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
+    """How a value is read that is not None."""
     if isinstance(column.type, sa.JSON):
-        return lambda value: None if value is None else pydantic_core.from_json(value)
+        return pydantic_core.from_json
     if isinstance(column.type, sa.Enum):
-        members: Any = column.type.enum_class  # of values, not of names
-        return (lambda value: value and members(value)) if column.nullable else members
+        members: Any = column.type.enum_class
+        return {member.value: member for member in members}.__getitem__
     if dialect.name == "postgresql":
         return None  # asyncpg gives aware datetimes in UTC, UUIDs and Decimals
     processor: Codec = column.type.dialect_impl(dialect).result_processor(dialect, None)
     return processor
+
+
+def _stored_form(column: sa.Column[Any]) -> Codec:
+    if isinstance(column.type, sa.JSON):
+        return lambda value: pydantic_core.from_json(pydantic_core.to_json(value))
+    if isinstance(column.type, Money):
+        return as_stored
+    return None
 
 
 def _postgres_type(column: sa.Column[Any]) -> str:
@@ -150,7 +181,7 @@ class Plans:
 
     def by_table(self, keys: Iterable[RowKey]) -> dict[type[Row], list[tuple[Any, ...]]]:
         """Group keys by table, each key once; tables in their order, keys in that of arrival."""
-        found: dict[type[Row], dict[tuple[Any, ...], None]] = {}
+        found: defaultdict[type[Row], dict[tuple[Any, ...], None]] = defaultdict(dict)
         for row, key in keys:
-            found.setdefault(row, {})[key] = None
+            found[row][key] = None
         return {row: list(found[row]) for row in sorted(found, key=self.order.__getitem__)}

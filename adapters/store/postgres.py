@@ -81,6 +81,7 @@ class PostgresStore:
                 raise _translated(exc) from exc
             raise
         await self._finish(connection, ticket, backend, outcomes)
+        self._groups.committed(batch, ticket)
         return outcomes
 
     async def _begun(self) -> "asyncpg.Connection[asyncpg.Record]":
@@ -218,6 +219,7 @@ class PostgresStore:
         if self._connection is None or self._connection.is_closed():
             try:
                 self._connection = await connect(self._url)
+                await self._groups.begin_on(self._connection)
             except (*_ASYNCPG_ERRORS, TimeoutError) as exc:
                 raise StoreUnavailable(f"PostgreSQL cannot be reached: {exc}") from exc
         return self._connection

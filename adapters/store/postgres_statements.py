@@ -26,20 +26,20 @@ SENT = (
 
 @cache
 def look(plan: TablePlan) -> str:
-    """Lock rows of one table in the order of their keys; columns written once only on demand.
+    """Lock rows of one table in the order of their keys.
 
-    Parameters: one array for each key column, and one that says for which rows all is wanted.
+    Parameters: one array for each key column, and one with the transactions whose versions of the
+    rows are known. Gives (number of the key from 1, transaction, columns), the columns only where
+    the row is of another transaction.
     """
-    whole = len(plan.key_names) + 1
-    columns = ", ".join(
-        f'CASE WHEN k.whole THEN t."{name}" END' if name in plan.row.WRITTEN_ONCE else f't."{name}"'
-        for name in plan.names
-    )
+    seen = len(plan.key_names) + 1
+    columns = ", ".join(f'CASE WHEN t.xmin <> k.seen THEN t."{name}" END' for name in plan.names)
     keys = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(plan.key_types, 1))
     join = " AND ".join(f't."{name}" = k."{name}"' for name in plan.key_names)
     return (
-        f"SELECT {columns} FROM {plan.name} t"
-        f" JOIN unnest({keys}, ${whole}::bool[]) AS k({_quoted(plan.key_names)}, whole) ON {join}"
+        f"SELECT k.number, t.xmin, {columns} FROM {plan.name} t"
+        f" JOIN unnest({keys}, ${seen}::xid[]) WITH ORDINALITY"
+        f" AS k({_quoted(plan.key_names)}, seen, number) ON {join}"
         f" ORDER BY {_quoted(plan.key_names, 't.')} FOR UPDATE OF t"
     )
 

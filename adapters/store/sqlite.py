@@ -246,13 +246,13 @@ class SqliteStore:
             if last is not None:
                 connection.execute(sql.OUTBOX, last)
         for one_round in batch.rounds:
-            for row, rows in one_round.items():
+            for row, changed in one_round.items():
                 plan, names = self._plans.by_row[row], batch.update_names[row]
-                columns = plan.encode(rows.values(), names)
+                columns = plan.encode(changed.values(), names)
                 update = sql.update(plan, names)
                 cursor = connection.executemany(update, zip(*columns, strict=True))
-                if cursor.rowcount != len(rows):
-                    moved = len(rows) - cursor.rowcount
+                if cursor.rowcount != len(changed):
+                    moved = len(changed) - cursor.rowcount
                     raise StoreConflict(f"{moved} rows of {plan.name} had moved")
         for row, keys in self._plans.by_table(batch.deletes).items():
             plan = self._plans.by_row[row]
