@@ -27,6 +27,10 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 MAX_GROUP = 500
+# An event that was committed takes so many turns of the loop to its subscribers' steps.
+IDLE_TURNS = 3
+MOST_TURNS = 12
+FEW_STEPS = 8
 MAX_CREATIONS_WAITING = 2_000
 # A group that loses this often is split: one step of it may lose every time, for a reason of its
 # own. A single step that loses so often is given up with an error to its caller.
@@ -159,8 +163,7 @@ class Journal:
                     return
                 self._arrived.clear()
                 await self._arrived.wait()
-                # Whatever is ready to run in this turn of the loop joins the group.
-                await asyncio.sleep(0)
+                await self._gather()
                 continue
             group = self._in_hand = self._next_group()
             self.groups += 1
@@ -171,27 +174,40 @@ class Journal:
                 self.on_group(len(group), self._clock.monotonic() - begun)
             await self._refresh_offset()
 
+    async def _gather(self) -> None:
+        """Let whatever is ready to run come first: what it records joins the group.
+
+        No time is waited, only turns of the loop: one for a few steps; while many come, until a few
+        turns in a row have brought nothing, and never many.
+        """
+        idle_turns, arrived = 0, len(self._waiting)
+        for _ in range(MOST_TURNS):
+            await asyncio.sleep(0)
+            idle_turns = idle_turns + 1 if len(self._waiting) == arrived else 0
+            arrived = len(self._waiting)
+            if idle_turns == IDLE_TURNS or not FEW_STEPS < arrived < self._max_group:
+                return
+
     def _next_group(self) -> list[_Entry]:
         """Take steps in order of arrival, leaving those whose rows this group holds already."""
         group: list[_Entry] = []
         passed: list[_Entry] = []
+        # Rows that the next step may not have for itself, and those that it may not even share.
+        held: set[RowKey] = set()
         own: set[RowKey] = set()
-        shared: set[RowKey] = set()
         while self._waiting and len(group) < self._max_group and len(passed) < self._max_group:
             entry = self._waiting.popleft()
             step = entry.step
-            collides = any(key in own or key in shared for key in step.keys) or any(
-                key in own for key in step.shared
-            )
-            # A step that must wait keeps its rows from the steps behind it: order stays.
-            own.update(step.keys)
-            if collides:
+            if held.isdisjoint(step.keys) and own.isdisjoint(step.shared):
+                held.update(step.keys, step.shared)
+                own.update(step.keys)
+                group.append(entry)
+                self._creations_waiting -= step.creates
+            else:
+                # A step that must wait keeps its rows from the steps behind it: order stays.
+                held.update(step.keys, step.shared)
+                own.update(step.keys, step.shared)
                 passed.append(entry)
-                own.update(step.shared)
-                continue
-            shared.update(step.shared)
-            group.append(entry)
-            self._creations_waiting -= step.creates
         self._waiting.extendleft(reversed(passed))
         return group
 

@@ -92,6 +92,37 @@ async def test_a_lone_step_is_committed_at_once(bench: Bench) -> None:
     assert [len(group) for group in bench.gate.groups] == [1]
 
 
+async def test_what_follows_many_steps_within_a_few_turns_of_the_loop_joins_them(
+    bench: Bench,
+) -> None:
+    turns = [*[0] * 20, 1, 3]
+    await asyncio.gather(*(after_turns(number, bench.journal) for number in turns))
+    assert [len(group) for group in bench.gate.groups] == [22]
+
+
+async def test_a_lone_step_waits_for_nobody(bench: Bench) -> None:
+    await asyncio.gather(*(after_turns(number, bench.journal) for number in (0, 3)))
+    assert [len(group) for group in bench.gate.groups] == [1, 1]
+
+
+async def test_a_step_in_each_turn_of_the_loop_does_not_hold_up_the_first(bench: Bench) -> None:
+    first = await bench.hold()
+    bench.gate.open()
+    await first
+    turns = [*[0] * 20, *range(1, 100)]
+    tasks = [asyncio.create_task(after_turns(number, bench.journal)) for number in turns]
+    await tasks[0]
+    assert not tasks[-1].done()
+    await asyncio.gather(*tasks)
+    assert 20 < len(bench.gate.groups[1]) < 40
+
+
+async def after_turns(turns: int, journal: Journal) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await journal.record(create(new_job()))
+
+
 async def test_steps_on_one_job_wait_for_the_next_group_and_keep_their_order(
     bench: Bench,
 ) -> None:
