@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 PUBLISH_PATIENCE = timedelta(seconds=10)
 # What is committed longer after its request than this is found by the next round, not by the news.
 NEWS_REACH = timedelta(seconds=0.5)
+# Who has just been given many jobs has work for a while: news wait for so long for each of them.
+REST_PER_JOB = timedelta(milliseconds=0.2)
+FEW_JOBS = 50
 # How long a row that could not be rescued is left alone.
 PUT_OFF = timedelta(minutes=1)
 READ_AT_ONCE = 1_000
@@ -54,6 +57,8 @@ class Sweep:
     interval_seconds: float = 5.0
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _news_until: datetime | None = None
+    # Before this (monotonic) no news are read.
+    _rest_until: float = 0.0
 
     def wake(self, *, for_all: bool = False) -> None:
         """Another process has committed: look for what came; *for_all*: for all that is unsent."""
@@ -84,13 +89,19 @@ class Sweep:
 
     async def _wait(self, seconds: float) -> None:
         timer = asyncio.ensure_future(self.worker.clock.sleep(seconds))
-        news = asyncio.ensure_future(self._news.wait())
+        news = asyncio.ensure_future(self._rested_news())
         try:
             await asyncio.wait({timer, news}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
             news.cancel()
         self._news.clear()
+
+    async def _rested_news(self) -> None:
+        await self._news.wait()
+        rest = self._rest_until - self.worker.clock.monotonic()
+        if rest > 0:
+            await self.worker.clock.sleep(rest)
 
     async def once(self) -> None:
         """One round: rescue what is due, settle overdue calls, wake the held, send what is unsent.
@@ -153,7 +164,10 @@ class Sweep:
     async def _send_news(self, now: datetime) -> None:
         """Send the jobs that came since the last news; a backlog is not read again for each."""
         since = self._news_until
-        await self._send_unsent_jobs(since - NEWS_REACH if since is not None else None)
+        found = await self._send_unsent_jobs(since - NEWS_REACH if since is not None else None)
+        if found > FEW_JOBS:
+            rest = found * REST_PER_JOB.total_seconds()
+            self._rest_until = self.worker.clock.monotonic() + rest
         # After a pause everything is looked for.
         self._news_until = None if self.dispatching.is_paused() else now
 
@@ -313,9 +327,11 @@ class Sweep:
 
         await record_moves(self.worker.journal, Step("resume", decide, (job_key(job_id),)))
 
-    async def _send_unsent_jobs(self, queued_since: datetime | None = None) -> None:
+    async def _send_unsent_jobs(self, queued_since: datetime | None = None) -> int:
+        """Offer what is unsent to the relay; return how many jobs that are."""
         if self.dispatching.is_paused():
-            return
+            return 0
+        found = 0
         after: Sending | None = None
         while True:
             jobs = await self.worker.journal.read(
@@ -325,8 +341,9 @@ class Sweep:
                 queued_since=queued_since,
                 after=after,
             )
+            found += len(jobs)
             if not self.relay.offer_jobs(jobs) or len(jobs) < READ_AT_ONCE:
-                return
+                return found
             after = jobs[-1]
 
     async def _send_unpublished(self, before: datetime) -> None:

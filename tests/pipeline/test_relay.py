@@ -131,6 +131,35 @@ async def test_a_queue_with_a_defect_keeps_no_job_for_itself(sqlite_url: str) ->
         await all_linked(world, "post", 1)
 
 
+async def test_after_many_jobs_the_next_news_wait_until_some_are_done(postgres_url: str) -> None:
+    async with world_on(postgres_url) as world:
+        assert isinstance(world.clock, FakeClock)
+        world.relay.start()
+        sweeping = asyncio.create_task(world.sweep.run())
+
+        async def committed_elsewhere(jobs: int) -> None:
+            at = world.journal.now()
+            rows = [new_job(queued_at=at, wake_at=at + timedelta(days=1)) for _ in range(jobs)]
+            await world.store.commit([create(row) for row in rows])
+            world.sweep.wake()
+
+        async def waiting(jobs: int) -> None:
+            async with asyncio.timeout(20):
+                while world.queue.waiting < jobs:
+                    await world.store.read(machine_reads.dispatch)
+
+        await committed_elsewhere(100)
+        await waiting(100)
+        await committed_elsewhere(1)
+        for _ in range(10):
+            await world.store.read(machine_reads.dispatch)
+        assert world.queue.waiting == 100
+        await world.clock.advance(0.02)  # 0.2 ms for each of a hundred
+        await waiting(101)
+        sweeping.cancel()
+        await world.relay.stop()
+
+
 async def test_news_of_another_process_sends_what_came_and_the_end_of_a_pause_sends_all(
     database_url: str,
 ) -> None:
