@@ -175,11 +175,16 @@ def worker(concurrency: int) -> None:
     arun(work())
 
 
+def collect_as_served() -> None:
+    """Collect garbage as seldom as `limner serve` does."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 @contextlib.asynccontextmanager
 async def at_work(store: AnyStore, concurrency: int) -> AsyncIterator[tuple[Sweep, Journal]]:
     """Queue, bus, relay and subscribers on *store*; the sweep is the caller's to run."""
-    gc.freeze()  # as `limner serve` does
-    gc.set_threshold(50_000, 20, 100)
+    collect_as_served()
     clock = SystemClock()
     ids = RandomIds(clock, SystemEntropy())
     journal = Journal(store, clock, ids)
@@ -244,6 +249,7 @@ async def passed_on() -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def submitter() -> AsyncIterator[Sub]:
+    collect_as_served()
     clock = SystemClock()
     store = open_store(DSN)
     journal = Journal(store, clock, RandomIds(clock, SystemEntropy()))
