@@ -39,6 +39,7 @@ PUBLISH_PATIENCE = timedelta(seconds=10)
 NEWS_REACH = timedelta(seconds=0.5)
 # Who has just been given many jobs has work for a while: news wait for so long for each of them.
 REST_PER_JOB = timedelta(milliseconds=0.2)
+MOST_REST = timedelta(seconds=0.5)
 FEW_JOBS = 50
 # How long a row that could not be rescued is left alone.
 PUT_OFF = timedelta(minutes=1)
@@ -166,8 +167,8 @@ class Sweep:
         since = self._news_until
         found = await self._send_unsent_jobs(since - NEWS_REACH if since is not None else None)
         if found > FEW_JOBS:
-            rest = found * REST_PER_JOB.total_seconds()
-            self._rest_until = self.worker.clock.monotonic() + rest
+            rest = min(found * REST_PER_JOB, MOST_REST)
+            self._rest_until = self.worker.clock.monotonic() + rest.total_seconds()
         # After a pause everything is looked for.
         self._news_until = None if self.dispatching.is_paused() else now
 
