@@ -27,7 +27,7 @@ from pipeline.move import (
 from pipeline.poll import POLL_PATIENCE
 from pipeline.tally import record_moves
 from pipeline.worker import Worker
-from schemas.operations import GENERATE, Operation, PaintingOf
+from schemas.operations import GENERATE, Operation, PaintingOf, Way
 from schemas.step import Look, Lost, RowKey, Step, Writes
 from schemas.tables import CallState, JobRow, ProviderCallRow, Waiting
 from schemas.tasks import ImageTask
@@ -309,7 +309,8 @@ class _Claiming:
         if isinstance(passed, Held):
             return self._hold(job, passed, look, writes)
         gate = self.worker.providers.gate(job.provider)
-        wanted = _wanted(job, (gate.key,) if gate is not None else ())
+        way = way_of(job)
+        wanted = _wanted(job, way, (gate.key,) if gate is not None else ())
         if wanted is not None and self.source is None:
             return wanted
         if self.source is not None and self.source.data is None:
@@ -333,10 +334,10 @@ class _Claiming:
                 attempt=job.attempt,
                 tenant=job.tenant,
                 provider=provider.name,
-                model=provider.resolve_model(job.quality, way_of(job)),
+                model=provider.resolve_model(job.quality, way),
                 state=CallState.INTENT,
                 lease_token=self.token,
-                amount=provider.price(job.quality, way_of(job)),
+                amount=provider.price(job.quality, way),
                 price_book=provider.price_book.version,
                 day=job.held_on or day_of(self.now),
                 due_at=self.lease_until,
@@ -359,9 +360,8 @@ def _in_line(job: JobRow) -> bool:
     return job.waiting is not None and job.waiting != Waiting.BUSY
 
 
-def _wanted(job: JobRow, gate: tuple[RowKey, ...]) -> Wanted | None:
+def _wanted(job: JobRow, way: Way, gate: tuple[RowKey, ...]) -> Wanted | None:
     """The picture that the provider must be given."""
-    way = way_of(job)
     if isinstance(way, Operation):
         of = PaintingOf.model_validate(job.request)
         picture = of.source_image_id or of.source_key

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import structlog
 
@@ -22,7 +22,7 @@ from pipeline.move import JobMoved, fail_job, job_key, move_job, patience
 from pipeline.staging import EXTENSIONS, Manifest, load_manifest, manifest_key
 from pipeline.tally import batch_keys, record_moves
 from schemas.fidelity import Fidelity
-from schemas.ids import id_of
+from schemas.ids import id_from
 from schemas.operations import PaintingOf
 from schemas.provenance import Provenance, SourceType
 from schemas.step import Look, RowKey, Step, Writes
@@ -154,7 +154,7 @@ async def complete(
     try:
         for index, staged in enumerate(manifest.pictures):
             data = at_hand.get(staged.key) or await blobs.get(staged.key)
-            image_id = id_of(uuid5(job.id, f"{job.staged}#{index}").int)
+            image_id = id_from(job.id, f"{job.staged}#{index}")
             provenance = Provenance(source_type, manifest.provider, manifest.model, image_id)
             taken = await pictures.take_in(data, provenance)
             images.append(await _store(job, image_id, index, taken, journal, blobs))

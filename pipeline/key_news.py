@@ -7,10 +7,11 @@ a model is gone.
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pipeline.gate import Gate, Word, closed, heard, line_up, look_at, retire, store
 from schemas.events import EventType, StreamKind, data_json
+from schemas.ids import id_from
 from schemas.step import Look, RowKey, Writes
 from schemas.tables import Circuit, EventRow, JobRow, ProviderCallRow, ProviderRow, Waiting
 
@@ -62,7 +63,7 @@ class KeyNews:
             stream_kind=StreamKind.PROVIDER,
             stream_id=f"{retired.provider}:{retired.fingerprint}",
             seq=retired.version,
-            event_id=uuid5(job.id, f"{call.attempt}/{call.model}"),
+            event_id=id_from(job.id, f"{call.attempt}/{call.model}"),
             tenant=job.tenant,
             type=EventType.MODEL_RETIRED,
             data=data_json(data),

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -84,17 +84,17 @@ class Relay:
 
     def take(self, committed: Sequence[Writes]) -> None:
         """Note what a commit made ready to be sent; called by the journal."""
-        events: list[EventRow] = []
-        jobs: list[JobRow] = []
+        events: list[Any] = []
+        jobs: list[Any] = []
         for writes in committed:
             for key, row in writes.inserts:
                 if key.row is EventRow:
-                    events.append(cast("EventRow", row))
+                    events.append(row)
                 elif key.row is JobRow:
-                    jobs.append(cast("JobRow", row))
+                    jobs.append(row)
             for key, row in writes.updates:
                 if key.row is JobRow:
-                    jobs.append(cast("JobRow", row))
+                    jobs.append(row)
         for job in jobs:
             if job.lease_token or job.state not in OPEN:
                 self._taken_up(job)
@@ -140,10 +140,20 @@ class Relay:
             while not self._jobs:
                 self._jobs_wait.clear()
                 await self._jobs_wait.wait()
-            job = self._jobs.popleft()
-            await self._to_queue.until_open()
             await self._sends.acquire()
-            self._spawn(self._send_job(job))
+            self._spawn(self._send_some())
+            # A queue that takes jobs at once leaves none for another sender.
+            await asyncio.sleep(0)
+
+    async def _send_some(self) -> None:
+        """Send one job after the other, until none waits."""
+        try:
+            while self._jobs:
+                await self._to_queue.until_open()
+                if self._jobs:
+                    await self._send_job(self._jobs.popleft())
+        finally:
+            self._sends.release()
 
     async def _send_job(self, job: Sending) -> None:
         task = ImageTask(job_id=job.job_id, attempt=job.attempt, dispatch=job.dispatch)
@@ -164,8 +174,6 @@ class Relay:
             traces.tell_sent(task, begun_ns)
             self._unmarked[job.job_id] = job
             self._sent.set()
-        finally:
-            self._sends.release()
 
     def _taken_up(self, job: JobRow) -> None:
         """A worker has the job: it says itself that it was sent."""

@@ -7,11 +7,12 @@ moment in two processes. The batch's row is locked by each such commit, so one o
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pipeline.budgets import book
 from pipeline.journal import Journal
 from schemas.events import EventType, StreamKind, data_json
+from schemas.ids import id_from
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import BatchRow, EventRow, JobRow
 from states.table import TERMINAL, State
@@ -158,7 +159,7 @@ def batch_event(batch: BatchRow, kind: EventType, *, at: datetime) -> EventRow:
         stream_kind=StreamKind.BATCH,
         stream_id=str(batch.id),
         seq=batch.version,
-        event_id=uuid5(batch.id, str(batch.version)),
+        event_id=id_from(batch.id, str(batch.version)),
         tenant=batch.tenant,
         type=kind,
         blog_id=batch.blog_id,

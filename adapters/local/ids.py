@@ -10,7 +10,8 @@ from uuid import UUID
 from adapters.ports import Clock
 from schemas.ids import id_of
 
-TICKS_PER_MS = 1 << 12
+TICK_BITS = 12
+TICKS_PER_MS = 1 << TICK_BITS
 VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 HIGHEST_SEED = 4_294_967_294
 WORD_BITS = 64
@@ -63,10 +64,14 @@ class RandomIds:
         # Exact to the microsecond for the next 150 years: 1e9 seconds need 30 of a float's 53 bits.
         microseconds = round(self._clock.now().timestamp() * 1_000_000)
         with self._lock:
-            self._tick = tick = max(microseconds * TICKS_PER_MS // 1000, self._tick + 1)
+            tick = microseconds * TICKS_PER_MS // 1000
+            if tick <= self._tick:
+                tick = self._tick + 1
+            self._tick = tick
             tail = self._random.getrandbits(62)
-        ms, fraction = divmod(tick, TICKS_PER_MS)
-        return id_of(ms << 80 | fraction << 64 | VERSION_AND_VARIANT | tail)
+        # Milliseconds, version, fraction of the millisecond, variant, randomness.
+        fraction = tick & TICKS_PER_MS - 1
+        return id_of(tick >> TICK_BITS << 80 | fraction << 64 | VERSION_AND_VARIANT | tail)
 
     def token(self) -> str:
         secret = self._random.getrandbits(256).to_bytes(32, "big")

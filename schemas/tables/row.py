@@ -8,7 +8,7 @@ instances of it, and are not validated.
 
 from functools import cache
 from types import FunctionType
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 from sqlmodel import SQLModel
 
@@ -20,7 +20,10 @@ class Row(SQLModel):
     @classmethod
     def of(cls, **values: Any) -> Self:
         """Make a row from trusted values; what is not named has its default."""
-        return cls.of_all(_defaults(cls) | values)
+        light, defaults = _made_of(cls)
+        row = light()
+        row.__dict__ = defaults | values
+        return row  # type: ignore[return-value]  # it passes for one
 
     @classmethod
     def of_all(cls, values: dict[str, Any]) -> Self:
@@ -29,9 +32,9 @@ class Row(SQLModel):
         `isinstance` takes it for one of its class, which its `__class__` is too; it has the methods
         of that class, and nothing of pydantic's.
         """
-        row = _light(cls)()
+        row = _made_of(cls)[0]()
         row.__dict__ = values
-        return cast("Self", row)
+        return row  # type: ignore[return-value]  # it passes for one
 
     def changed(self, **changes: Any) -> Self:
         """The same row with other values; the row itself stays as it is."""
@@ -58,7 +61,6 @@ class _Light:
         return f"{self.__class__.__name__}({values})"
 
 
-@cache
 def _light(row: type[Row]) -> type[_Light]:
     own: dict[str, Any] = {"__class__": row}
     for base in row.__mro__:
@@ -73,6 +75,10 @@ def _is_method(name: str, member: Any) -> bool:
 
 
 @cache
+def _made_of(row: type[Row]) -> tuple[type[_Light], dict[str, Any]]:
+    return _light(row), _defaults(row)
+
+
 def _defaults(row: type[SQLModel]) -> dict[str, Any]:
     # Rows are never changed in place, so a default list may be shared.
     return {
