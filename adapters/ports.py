@@ -52,11 +52,34 @@ class Ids(Protocol):
         """A wait between half of *seconds* and all of it."""
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 class Store(Protocol):
     """The database. Writes go through `commit` only, reads through `read`."""
 
-    async def commit(self, group: Sequence[Step[Any]]) -> list[Outcome]:
-        """Lock, look, decide and write all steps of *group* in one transaction.
+    # Whether it works in another process, so that this one has time for other things meanwhile.
+    works_beside: bool
+
+    async def decide(self, group: Sequence[Step[Any]]) -> Any:
+        """Decide *group* before its turn to be written, by what can be known without locks.
+
+        The group before it may be on its way, and is taken for committed. Gives what `commit`
+        takes as *decided*, or None where that could not be, or would be of no use.
+        """
+
+    async def commit(
+        self,
+        group: Sequence[Step[Any]],
+        decided: Any = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> list[Outcome]:
+        """Decide and write all steps of *group* in one transaction.
+
+        What was *decided* is written, unless something is not as it was then: the group is then
+        decided anew, under locks. *meanwhile* is called when the group is on its way, and again
+        where it is repeated.
 
         Either every outcome is durable when this returns, or nothing is and it raises:
         `StoreConflict` (repeat from look), `StoreRejected` (some step's data is bad),

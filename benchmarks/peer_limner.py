@@ -65,7 +65,7 @@ from schemas.requests import (
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 TENANT = "default"
-SUBMITTED_AT_ONCE = 50
+SUBMITTED_AT_ONCE = 20
 JOBS_A_POST = 10
 
 EFFECTS = """

@@ -44,10 +44,12 @@ async def make_database() -> None:
 async def measure(jobs: int) -> dict[str, object]:
     store, clock = open_store(DSN), SystemClock()
     await store.prepare()
-    submitting = Journal(store, clock, RandomIds(clock, SystemEntropy()))
+    others = open_store(DSN)  # as if by another process: this one knows no row of them
+    submitting = Journal(others, clock, RandomIds(clock, SystemEntropy()))
     await submitting.start()
     await gather_bounded(SUBMITTED_AT_ONCE, posts(new_ids(jobs)), partial(post, submitting))
     await submitting.close()
+    await others.close()
     done, effects = asyncio.Event(), 0
 
     def count(committed: Sequence[Writes]) -> None:

@@ -18,9 +18,10 @@ from sqlmodel import Session
 from adapters import traces
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
 from adapters.ports import Backoff, Clock, Ids, Store
-from schemas.step import Outcome, RowKey, RowsUnnamed, Step, Writes
+from schemas.step import Outcome, RowKey, RowsUnnamed, Step, Writes, writes_of
 from schemas.tables import JobRow
 
+Decided = Any
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -81,11 +82,17 @@ class Journal:
         self._conflict_backoff = conflict_backoff
         self._settle_backoff = settle_backoff
         self._waiting: deque[_Entry] = deque()
-        self._in_hand: list[_Entry] = []
+        # The next group, and the one that is being written.
+        self._formed: list[_Entry] = []
+        self._flying: list[_Entry] = []
+        self._flight: asyncio.Task[None] | None = None
+        self._is_sent = False
+        # Committed, and told to their callers while the next group is being written.
+        self._landed: list[tuple[_Entry, Outcome]] = []
         self._creations_waiting = 0
         self._listeners: list[Callable[[Sequence[Writes]], None]] = []
         self._writer: asyncio.Task[None] | None = None
-        self._arrived = asyncio.Event()
+        self._news = asyncio.Event()
         self._offset = timedelta()
         self._offset_taken_at: float | None = None
         self._closed = False
@@ -114,15 +121,17 @@ class Journal:
         `JournalClosed` too: whether it was committed only the database knows.
         """
         self._closed = True
-        self._arrived.set()
+        self._news.set()
         if self._writer is None:
             return
         timer = asyncio.create_task(self._clock.sleep(within_seconds))
         await asyncio.wait({self._writer, timer}, return_when=asyncio.FIRST_COMPLETED)
-        timer.cancel()
-        self._writer.cancel()
-        await asyncio.gather(self._writer, timer, return_exceptions=True)
-        for entry in (*self._in_hand, *self._waiting):
+        tasks = [timer, self._writer, *([self._flight] if self._flight is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tell()
+        for entry in (*self._flying, *self._formed, *self._waiting):
             _answer(entry, error=JournalClosed())
 
     @property
@@ -145,7 +154,7 @@ class Journal:
         asked = traces.asked() if step.creates else None
         entry = _Entry(step, asyncio.get_running_loop().create_future(), asked)
         self._waiting.append(entry)
-        self._arrived.set()
+        self._news.set()
         # Cancelling the caller cancels this future and not the entry, which stays in the queue.
         answer: T = await entry.answer
         return answer
@@ -158,35 +167,72 @@ class Journal:
 
     async def _write_groups(self) -> None:
         while True:
-            if not self._waiting:
-                if self._closed:
-                    return
-                self._arrived.clear()
-                await self._arrived.wait()
-                await self._gather()
-                continue
-            group = self._in_hand = self._next_group()
-            self.groups += 1
-            self.steps += len(group)
-            begun = self._clock.monotonic()
-            await self._commit(group)
-            if self.on_group is not None:
-                self.on_group(len(group), self._clock.monotonic() - begun)
-            await self._refresh_offset()
+            await self._gather()
+            group = self._formed = self._next_group()
+            if group:
+                # Beside the group before it, which is being written.
+                decided = await self._store.decide([entry.step for entry in group])
+                await self._landing()
+                self._formed, self._flying = [], group
+                self._flight = asyncio.create_task(self._fly(group, decided), name="group")
+                self._flight.add_done_callback(lambda _: self._news.set())
+            elif self._flight is not None:
+                await self._landing()
+            elif self._landed:
+                # One half goes on while the other one's next steps are being written.
+                self._tell(len(self._landed) // 2 if len(self._landed) > FEW_STEPS else None)
+            else:
+                return
+
+    async def _landing(self) -> None:
+        """Wait until the group that is being written is committed, or given up."""
+        if self._flight is not None:
+            await self._flight
+            self._flight, self._flying = None, []
+
+    async def _fly(self, group: list[_Entry], decided: Decided) -> None:
+        self.groups += 1
+        self.steps += len(group)
+        begun = self._clock.monotonic()
+        self._is_sent = False
+        await self._commit(group, decided)
+        if self.on_group is not None:
+            self.on_group(len(group), self._clock.monotonic() - begun)
+        await self._refresh_offset()
+
+    def _sent(self) -> None:
+        """The group is on its way; meanwhile those before it hear of theirs."""
+        self._is_sent = True
+        self._news.set()
+        self._tell()
 
     async def _gather(self) -> None:
-        """Let whatever is ready to run come first: what it records joins the group.
+        """Wait for steps, and let whatever is ready to run come first: it joins the group.
 
         No time is waited, only turns of the loop: one for a few steps; while many come, until a few
         turns in a row have brought nothing, and never many.
         """
+        while not self._has_work():
+            self._news.clear()
+            await self._news.wait()
         idle_turns, arrived = 0, len(self._waiting)
         for _ in range(MOST_TURNS):
             await asyncio.sleep(0)
             idle_turns = idle_turns + 1 if len(self._waiting) == arrived else 0
             arrived = len(self._waiting)
-            if idle_turns == IDLE_TURNS or not FEW_STEPS < arrived < self._max_group:
+            many = len(self._landed) + arrived > FEW_STEPS
+            if idle_turns == IDLE_TURNS or not many or arrived >= self._max_group:
                 return
+
+    def _has_work(self) -> bool:
+        if self._flight is None or self._flight.done():
+            return bool(self._waiting or self._landed or self._closed)
+        # Whatever comes before it has landed may still join the next group.
+        return (
+            self._store.works_beside
+            and self._is_sent
+            and 2 * len(self._waiting) >= len(self._flying)
+        )
 
     def _next_group(self) -> list[_Entry]:
         """Take steps in order of arrival, leaving those whose rows this group holds already."""
@@ -211,10 +257,10 @@ class Journal:
         self._waiting.extendleft(reversed(passed))
         return group
 
-    async def _commit(self, group: list[_Entry]) -> None:
+    async def _commit(self, group: list[_Entry], decided: Decided = None) -> None:
         """Commit *group* and answer every entry of it, whatever happens."""
         try:
-            outcomes = await self._commit_or_repeat([entry.step for entry in group])
+            outcomes = await self._commit_or_repeat([entry.step for entry in group], decided)
         except (StoreRejected, StoreConflict) as exc:
             await self._bisect(group, exc)
             return
@@ -224,17 +270,27 @@ class Journal:
             if not isinstance(exc, StoreUnavailable):
                 log.error("journal_group_failed", steps=len(group), exc_info=exc)
             return
-        written = [o.writes for o in outcomes if o.writes is not None]
         again = []
         for entry, outcome in zip(group, outcomes, strict=True):
             if _named_now(entry, outcome):
                 again.append(entry)
                 self._creations_waiting += entry.step.creates
             else:
-                if entry.asked is not None and outcome.writes is not None:
-                    _tell_created(entry.asked, outcome.writes)
-                _answer(entry, outcome)
+                self._landed.append((entry, outcome))
         self._waiting.extendleft(reversed(again))
+        if len(self._landed) <= FEW_STEPS or not self._store.works_beside:
+            self._tell()
+
+    def _tell(self, most: int | None = None) -> None:
+        """Tell the callers of what has landed, or of the first *most* of it, and the listeners."""
+        told, self._landed = self._landed[:most], self._landed[most:] if most is not None else []
+        if not told:
+            return
+        for entry, outcome in told:
+            if entry.asked is not None and outcome.writes is not None:
+                _tell_created(entry.asked, outcome.writes)
+            _answer(entry, outcome)
+        written = writes_of(outcome for _, outcome in told)
         for listener in self._listeners:
             try:
                 listener(written)
@@ -254,12 +310,12 @@ class Journal:
         await self._commit(group[:middle])
         await self._commit(group[middle:])
 
-    async def _commit_or_repeat(self, steps: list[Step[Any]]) -> list[Outcome]:
+    async def _commit_or_repeat(self, steps: list[Step[Any]], decided: Decided) -> list[Outcome]:
         conflicts = 0
         rejected = False
         while True:
             try:
-                return await self._store.commit(steps)
+                return await self._store.commit(steps, decided, self._sent)
             except StoreRejected:
                 # A step that took a row for absent while another process wrote it may break a
                 # CHECK before the row's key tells; seen anew, it decides otherwise.

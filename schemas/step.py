@@ -174,6 +174,11 @@ class Step(Generic[T]):
     creates: bool = False
 
 
+def keys_of(steps: Iterable[Step[Any]]) -> list[RowKey]:
+    """The rows that *steps* name, those that several share more than once."""
+    return [key for step in steps for key in (*step.keys, *step.shared)]
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of a step: an answer with its writes, or the error that its caller gets."""
@@ -196,3 +201,8 @@ def decide_group(steps: Iterable[Step[Any]], look: Look) -> list[Outcome]:
             continue
         outcomes.append(Outcome(answer=answer, writes=writes))
     return outcomes
+
+
+def writes_of(outcomes: Iterable[Outcome]) -> list[Writes]:
+    """What the steps that were not lost want written."""
+    return [outcome.writes for outcome in outcomes if outcome.writes is not None]

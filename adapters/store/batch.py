@@ -1,17 +1,21 @@
 """The writes of a whole group, sorted for the databases: tables in order, updates in rounds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from adapters.store.plans import Plans
-from schemas.step import RowKey, SentMark, Writes
+from schemas.step import RowKey, SentMark, Writes, row_key
 from schemas.tables import EventRow
 from schemas.tables.row import Row
 
 
 class Batch:
-    def __init__(self, plans: Plans, all_writes: Iterable[Writes]) -> None:
-        self.inserts: dict[type[Row], dict[object, Row]] = {}
+    def __init__(
+        self, plans: Plans, all_writes: Iterable[Writes], stored: Mapping[RowKey, Row]
+    ) -> None:
+        """*stored* are the rows as the database has them, which no step has changed yet."""
+        self._stored = stored
+        self.inserts: dict[type[Row], dict[RowKey, Row]] = {}
         # The first round may share a statement with the inserts: it touches none of their rows.
         self.rounds: list[dict[type[Row], dict[RowKey, Row]]] = []
         self.deletes: list[RowKey] = []
@@ -51,7 +55,7 @@ class Batch:
                 rows = self.inserts[key.row] = {}
             if key.row is EventRow:
                 # An event's key is given by the database; here any that is its own will do.
-                rows[len(rows)] = row
+                rows[row_key((EventRow, (len(rows),)))] = row
             else:
                 rows[key] = row
                 self._inserted.add(key)
@@ -62,7 +66,7 @@ class Batch:
             if plans.by_row[key.row].versioned:
                 # Every version is written, so that the guard sees each arrow; of one, the last.
                 number = self._round.get(key, 0 if is_new else -1)
-                if number < 0 or not self._is_same_version(number, key, row):
+                if number < 0 or not self._is_superseded(number, key, row):
                     number += 1
             elif is_new:
                 # A shared row made and changed again in one group is written once, as it ends.
@@ -75,12 +79,19 @@ class Batch:
                 self.rounds.append({})
             self.rounds[number].setdefault(key.row, {})[key] = row
 
-    def _is_same_version(self, number: int, key: RowKey, row: Row) -> bool:
-        """Whether *row* is only another content of the version that this round writes already."""
+    def _is_superseded(self, number: int, key: RowKey, row: Row) -> bool:
+        """Whether *row* may take the place of what this round writes: another content of the same
+        version, or the version behind one that is stored already."""
         if number >= len(self.rounds):
             return False
         written = self.rounds[number].get(key.row, {}).get(key)
-        return written is not None and written.__dict__["version"] == row.__dict__["version"]
+        if written is None:
+            return False
+        version = written.__dict__["version"]
+        if version == row.__dict__["version"]:
+            return True
+        stored = self._stored.get(key)
+        return stored is not None and stored.__dict__["version"] == version
 
     def __bool__(self) -> bool:
         return bool(

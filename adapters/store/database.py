@@ -193,10 +193,10 @@ async def held_alone(url: str, lost: Callable[[], None]) -> AsyncIterator[None]:
 async def _advisory_lock(url: URL, lost: Callable[[], None]) -> AsyncIterator[None]:
     import asyncpg
 
-    from adapters.store import postgres
+    from adapters.store.postgres_connection import CONNECT_TIMEOUT_SECONDS, connect
 
     try:
-        connection = await postgres.connect(url)
+        connection = await connect(url)
     except (OSError, asyncpg.PostgresError) as exc:
         raise StoreUnavailable(f"PostgreSQL cannot be reached: {exc}") from exc
 
@@ -211,7 +211,7 @@ async def _advisory_lock(url: URL, lost: Callable[[], None]) -> AsyncIterator[No
         connection.remove_termination_listener(on_termination)
     finally:
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await connection.close(timeout=postgres.CONNECT_TIMEOUT_SECONDS)
+            await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
 
 
 class _file_lock:  # reads as the function it serves as

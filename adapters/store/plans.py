@@ -22,6 +22,14 @@ Codec = Callable[[Any], Any] | None
 
 # Rows that never change once written; they are looked up but not locked.
 IMMUTABLE = frozenset({"InboxRow", "IdempotencyKeyRow"})
+# Rows that the process which has written them is likely to need again.
+REMEMBERED = frozenset(
+    {"JobRow", "ProviderCallRow", "BatchRow", "BlogRow", "BlogSlotRow", "ImageRow"}
+)
+# Rows that a step nearly always names in order to insert them.
+PRESUMED_ABSENT = frozenset({"InboxRow", "SlotCandidateRow", "BlogSlotRow"})
+# Rows that many steps name and few tenants have.
+MOSTLY_ABSENT = frozenset({"BudgetRow"})
 
 
 class TablePlan:
@@ -32,6 +40,9 @@ class TablePlan:
         self.row = row
         self.name = table.name
         self.lockable = row.__name__ not in IMMUTABLE
+        self.remembered = row.__name__ in REMEMBERED
+        self.presumed_absent = row.__name__ in PRESUMED_ABSENT
+        self.mostly_absent = row.__name__ in MOSTLY_ABSENT
         # A database-given number is neither written nor part of any key that we know beforehand.
         self.columns = [c for c in table.columns if not _given_by_database(c)]
         self.names = [column.name for column in self.columns]
@@ -45,6 +56,7 @@ class TablePlan:
         ]
         # Columns that may come back other than they were written, and as what they do.
         self._stored_as = {c.name: form for c in self.columns if (form := _stored_form(c))}
+        self.comes_back_otherwise = tuple(self._stored_as)
         self._codecs = dict(zip(self.names, self.encoders, strict=True))
         self.types = [_postgres_type(column) for column in self.columns]
         self.key_types = [self.types[self.names.index(name)] for name in self.key_names]
@@ -95,21 +107,19 @@ class TablePlan:
                 values[name] = decode(value)
         return self.row.of_all(values)
 
-    def as_stored(self, row: Row, before: Row, names: Iterable[str]) -> Row:
-        """*row* as the database gives it back, which has written its columns *names* over
-        *before*."""
-        old, new = before.__dict__, row.__dict__
+    def otherwise_of(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Which of *names* may come back other than they were written."""
+        return tuple(name for name in names if name in self._stored_as)
+
+    def as_stored(self, row: Row, as_written: Iterable[str]) -> Row:
+        """*row* as the database gives it back, which has written its columns *as_written*."""
+        values = row.__dict__
         changes = {
-            name: form(new[name])
-            for name in names
-            if (form := self._stored_as.get(name)) is not None
-            and new[name] is not old[name]
-            and new[name] is not None
+            name: self._stored_as[name](values[name])
+            for name in as_written
+            if values[name] is not None
         }
         return row.changed(**changes) if changes else row
-
-    def comes_back_as_written(self, names: Iterable[str]) -> bool:
-        return self._stored_as.keys().isdisjoint(names)
 
     def key_in(self, values: Mapping[str, Any]) -> RowKey:
         key = self._key_values(values)

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -18,23 +18,30 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
-from adapters.store.batch import Batch
+from adapters.ports import nothing
+from adapters.store.doubts import Backend, Doubt
+from adapters.store.memory import Found, Memory
 from adapters.store.plans import Plans
-from adapters.store.postgres_group import Groups
-from schemas.step import Outcome, Step, decide_group
+from adapters.store.postgres_connection import (
+    ASYNCPG_ERRORS,
+    CONNECT_TIMEOUT_SECONDS,
+    STATEMENT_TIMEOUT_SECONDS,
+    connect,
+    lost,
+    refused,
+    translated,
+)
+from adapters.store.postgres_group import Decided, Groups
+from schemas.step import Outcome, Step, keys_of
+from schemas.tables import EventRow
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_SECONDS = 5.0
-STATEMENT_TIMEOUT_SECONDS = 30.0
-# A backend whose client vanished between BEGIN and COMMIT must not hold its locks for ever.
-IDLE_IN_TRANSACTION_SECONDS = 20.0
-# One for each mixture of tables and columns that a group has had.
-STATEMENTS_KEPT = 500
 # Where processes tell each other that they have committed something.
 CHANNEL = "limner"
 LISTEN_AGAIN_SECONDS = 1.0
+MOST_READ_CONNECTIONS = 14
 
 
 class PostgresStore:
@@ -49,12 +56,18 @@ class PostgresStore:
         self._plans = Plans(asyncpg_dialect.dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's
         self._read_connections = read_connections
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        # Looks at what a group needs while the group before it is being written.
+        self._looking: asyncpg.Connection[asyncpg.Record] | None = None
         self._engine: AsyncEngine | None = None
-        # Ambiguous commits: what they decided, and the backend that may still be at it.
-        self._ambiguous: dict[str, tuple[list[Outcome], int]] = {}
+        # Who serves the connection, or has served the one before.
+        self._backend: Backend | None = None
+        self._doubts: dict[str, Doubt] = {}
         self._commits = 0
         self._name = uuid4().hex
-        self._groups = Groups(self._plans, note=(CHANNEL, self._name))
+        self._memory = Memory(self._plans)
+        self._groups = Groups(self._plans, self._memory, note=(CHANNEL, self._name))
+
+    works_beside = True
 
     @property
     def commits(self) -> int:
@@ -65,24 +78,107 @@ class PostgresStore:
         """Which database this is, for a person, without its password."""
         return f"PostgreSQL {self._url.host}:{self._url.port or 5432}/{self._url.database}"
 
-    async def commit(self, group: Sequence[Step[Any]]) -> list[Outcome]:
+    async def decide(self, group: Sequence[Step[Any]]) -> Decided | None:
+        if not self._memory.may_be_trusted():
+            return None
+        found = self._memory.find(self._plans.by_table(keys_of(group)))
+        try:
+            connection = await self._looking_connection()
+            decided = await self._groups.decide(connection, group, found, lock=False)
+        except Exception:  # whoever commits the group will meet it too, and tell of it
+            return None
+        # Where nothing is written, nothing is held against the database either.
+        return decided if decided.batch or not found.is_assumed else None
+
+    async def commit(
+        self,
+        group: Sequence[Step[Any]],
+        decided: Decided | None = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> list[Outcome]:
+        await self._connected()
+        if decided is not None and not self._is_void(decided):
+            try:
+                if decided.is_one_statement:
+                    return await self._commit_at_once(decided, meanwhile)
+                return await self._commit(group, decided, meanwhile)
+            except (StoreConflict, StoreRejected):
+                self._memory.distrust(keys_of(group))
+        return await self._commit(group, None, meanwhile)
+
+    async def _commit_at_once(
+        self, decided: Decided, meanwhile: Callable[[], None]
+    ) -> list[Outcome]:
+        """Write what was decided in one statement, which is its own transaction."""
+        connection = await self._connected()
+        self._failpoints.passing("store.before_commit")
+        self._send(decided, meanwhile)
+        try:
+            ticket = await self._groups.write(connection, decided)
+            self._failpoints.passing("store.after_commit")
+        except BaseException as exc:
+            self._memory.failed(decided.batch)
+            if isinstance(exc, ASYNCPG_ERRORS) and refused(exc):
+                raise translated(exc) from exc
+            doubt = self._doubt(decided, event=decided.an_event)
+            await self._leave_in_doubt(connection, doubt, exc)
+            raise
+        self._commits += 1
+        self._memory.committed(decided.batch, ticket)
+        return decided.outcomes
+
+    async def _commit(
+        self,
+        group: Sequence[Step[Any]],
+        decided: Decided | None,
+        meanwhile: Callable[[], None],
+    ) -> list[Outcome]:
+        """Write what was decided, or decide under locks and write that, in a transaction."""
         connection = await self._begun()
         try:
-            outcomes = decide_group(group, await self._groups.look(connection, group))
-            batch = Batch(self._plans, [o.writes for o in outcomes if o.writes is not None])
-            if not batch:
+            if decided is None or self._is_void(decided):
+                asyncio.get_running_loop().call_soon(meanwhile)  # this may wait for locks
+                decided = await self._decided_under_locks(connection, group)
+            if not decided.batch:
                 await connection.execute("ROLLBACK")
-                return outcomes
-            ticket, backend = await self._groups.write(connection, batch)
+                return decided.outcomes
+            self._send(decided, meanwhile)
+            ticket = await self._groups.write(connection, decided)
             self._failpoints.passing("store.before_commit")
         except BaseException as exc:
+            if decided is not None:
+                self._memory.failed(decided.batch)
             await self._abandon(connection, rolled_back=False)
-            if isinstance(exc, _ASYNCPG_ERRORS):
-                raise _translated(exc) from exc
+            if isinstance(exc, ASYNCPG_ERRORS):
+                raise translated(exc) from exc
             raise
-        await self._finish(connection, ticket, backend, outcomes)
-        self._groups.committed(batch, ticket)
-        return outcomes
+        try:
+            await self._finish(connection, self._doubt(decided, xid=ticket))
+        except BaseException:
+            self._memory.failed(decided.batch)
+            raise
+        self._memory.committed(decided.batch, ticket)
+        return decided.outcomes
+
+    async def _decided_under_locks(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", group: Sequence[Step[Any]]
+    ) -> Decided:
+        found = Found(self._plans.by_table(keys_of(group)))
+        # What another group decided until this one is sent would not know of it.
+        self._memory.blind = True
+        try:
+            return await self._groups.decide(connection, group, found, lock=True)
+        finally:
+            self._memory.blind = False
+
+    def _is_void(self, decided: Decided) -> bool:
+        """Whether something had to be forgotten since."""
+        return decided.found.mistakes != self._memory.mistakes
+
+    def _send(self, decided: Decided, meanwhile: Callable[[], None]) -> None:
+        self._memory.sending(decided.batch)
+        # At the loop's next turn, when the group's first statement has left.
+        asyncio.get_running_loop().call_soon(meanwhile)
 
     async def _begun(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection in a new transaction. Nothing was sent before, so a dead one is replaced."""
@@ -90,58 +186,60 @@ class PostgresStore:
             connection = await self._connected()
             try:
                 await connection.execute("BEGIN")
-            except _ASYNCPG_ERRORS as exc:
+            except ASYNCPG_ERRORS as exc:
                 await self._abandon(connection, rolled_back=True)
-                if last or not _lost(exc):
-                    raise _translated(exc) from exc
+                if last or not lost(exc):
+                    raise translated(exc) from exc
             else:
                 return connection
         raise AssertionError("unreachable")
 
-    async def _finish(
-        self,
-        connection: "asyncpg.Connection[asyncpg.Record]",
-        ticket: str,
-        backend: int,
-        outcomes: list[Outcome],
-    ) -> None:
+    async def _finish(self, connection: "asyncpg.Connection[asyncpg.Record]", doubt: Doubt) -> None:
         try:
             status = await connection.execute("COMMIT")
             self._failpoints.passing("store.after_commit")
-        except (*_ASYNCPG_ERRORS, CommitUnknown) as exc:
-            if isinstance(exc, asyncpg.PostgresError) and not _lost(exc):
+        except BaseException as exc:
+            if isinstance(exc, ASYNCPG_ERRORS) and refused(exc):
                 await self._abandon(connection, rolled_back=True)
-                raise _translated(exc) from exc  # refused by the server, with a reply: no commit
-            self._ambiguous[ticket] = (outcomes, backend)
-            await self._abandon(connection, rolled_back=True)
-            raise CommitUnknown(ticket) from exc
-        except BaseException:  # cancelled while waiting for the reply
-            self._ambiguous[ticket] = (outcomes, backend)
-            await self._abandon(connection, rolled_back=True)
+                raise translated(exc) from exc
+            await self._leave_in_doubt(connection, doubt, exc)
             raise
         if status != "COMMIT":
             raise StoreConflict(f"the database answered COMMIT with {status}")
         self._commits += 1
 
+    def _doubt(
+        self, decided: Decided, *, xid: str | None = None, event: EventRow | None = None
+    ) -> Doubt:
+        assert self._backend is not None
+        return Doubt(decided.outcomes, self._backend, xid, event)
+
+    async def _leave_in_doubt(
+        self,
+        connection: "asyncpg.Connection[asyncpg.Record]",
+        doubt: Doubt,
+        exc: BaseException,
+    ) -> None:
+        """Keep *doubt* for `settle`. Raises `CommitUnknown`, unless the caller was cancelled."""
+        ticket = doubt.xid or uuid4().hex
+        self._doubts[ticket] = doubt
+        await self._abandon(connection, rolled_back=True)
+        if isinstance(exc, (*ASYNCPG_ERRORS, CommitUnknown)):
+            raise CommitUnknown(ticket) from exc
+
     async def settle(self, ticket: str) -> list[Outcome] | None:
-        outcomes, backend = self._ambiguous[ticket]
+        doubt = self._doubts[ticket]
         connection = await self._connected()
         try:
-            status = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", ticket)
-            if status == "in progress":
-                # COMMIT never reached it; without us it would hold its locks until a timeout.
-                await connection.execute("SELECT pg_terminate_backend($1)", backend)
-                raise StoreUnavailable("the commit is still being decided")
-        except asyncpg.InvalidParameterValueError:
-            status = "aborted"  # this server never gave out that transaction: it was lost
-        except _ASYNCPG_ERRORS as exc:
+            committed = await doubt.was_committed(connection)
+        except ASYNCPG_ERRORS as exc:
             await self._abandon(connection, rolled_back=True)
             raise StoreUnavailable(f"PostgreSQL cannot tell about a commit: {exc}") from exc
-        del self._ambiguous[ticket]
-        if status != "committed":
+        del self._doubts[ticket]
+        if not committed:
             return None
         self._commits += 1
-        return outcomes
+        return doubt.outcomes
 
     async def read(
         self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
@@ -156,7 +254,7 @@ class PostgresStore:
         connection = await self._connected()
         try:
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-        except _ASYNCPG_ERRORS as exc:
+        except ASYNCPG_ERRORS as exc:
             await self._abandon(connection, rolled_back=True)
             raise StoreUnavailable(f"PostgreSQL cannot tell the time: {exc}") from exc
         return now.astimezone(UTC)
@@ -182,9 +280,9 @@ class PostgresStore:
                     await connection.execute(
                         f"ALTER TABLE events ALTER COLUMN epoch SET DEFAULT {epoch + 1:d}"
                     )
-        except _ASYNCPG_ERRORS as exc:
+        except ASYNCPG_ERRORS as exc:
             await self._abandon(connection, rolled_back=True)
-            raise _translated(exc) from exc
+            raise translated(exc) from exc
 
     async def listen(self, on_news: Callable[[], None]) -> None:
         def heard(_: Any, __: int, ___: str, sender: object) -> None:
@@ -200,29 +298,50 @@ class PostgresStore:
                 await connection.add_listener(CHANNEL, heard)
                 on_news()
                 await lost.wait()
-            except (*_ASYNCPG_ERRORS, TimeoutError):
+            except (*ASYNCPG_ERRORS, TimeoutError):
                 await asyncio.sleep(LISTEN_AGAIN_SECONDS)
             finally:
                 if connection is not None:
                     connection.terminate()
 
     async def close(self) -> None:
-        if self._connection is not None:
-            with suppress(*_ASYNCPG_ERRORS):
-                await self._connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
-            self._connection = None
+        for connection in (self._connection, self._looking):
+            if connection is not None:
+                with suppress(*ASYNCPG_ERRORS):
+                    await connection.close(timeout=CONNECT_TIMEOUT_SECONDS)
+        self._connection = self._looking = None
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None
 
+    async def _looking_connection(self) -> "asyncpg.Connection[asyncpg.Record]":
+        if self._looking is None or self._looking.is_closed():
+            self._looking = await connect(self._url)
+        return self._looking
+
     async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":
         if self._connection is None or self._connection.is_closed():
             try:
-                self._connection = await connect(self._url)
-                await self._groups.begin_on(self._connection)
-            except (*_ASYNCPG_ERRORS, TimeoutError) as exc:
+                connection = await connect(self._url)
+                await self._begin_on(connection)
+            except (*ASYNCPG_ERRORS, TimeoutError) as exc:
                 raise StoreUnavailable(f"PostgreSQL cannot be reached: {exc}") from exc
+            self._connection = connection
         return self._connection
+
+    async def _begin_on(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        try:
+            backend = await Backend.of(connection)
+            await self._groups.begin_on(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        if self._backend is not None:
+            # Another server may give the ids of transactions again.
+            self._memory.clear()
+            if self._looking is not None:
+                self._looking.terminate()
+        self._backend = backend
 
     async def _abandon(
         self, connection: "asyncpg.Connection[asyncpg.Record]", *, rolled_back: bool
@@ -240,6 +359,7 @@ class PostgresStore:
             self._engine = create_async_engine(
                 self._url.set(drivername="postgresql+asyncpg"),
                 pool_size=self._read_connections,
+                max_overflow=MOST_READ_CONNECTIONS - self._read_connections,
                 pool_pre_ping=True,
                 isolation_level="AUTOCOMMIT",
                 connect_args={
@@ -248,60 +368,3 @@ class PostgresStore:
                 },
             )
         return self._engine
-
-
-async def connect(url: URL) -> "asyncpg.Connection[asyncpg.Record]":
-    """Open a connection of our own, with the time limits that the journal relies on."""
-    return await asyncio.wait_for(
-        asyncpg.connect(
-            url.set(drivername="postgresql").render_as_string(hide_password=False),
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            command_timeout=STATEMENT_TIMEOUT_SECONDS,
-            statement_cache_size=STATEMENTS_KEPT,
-            server_settings={
-                "application_name": "limner",
-                "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS:.0f}s",
-                "jit": "off",  # set-based statements over small groups never earn it back
-                # Every statement of this connection finds rows by their keys. Planned once, while
-                # a table is small, it must not settle on reading all of it.
-                "plan_cache_mode": "force_generic_plan",
-                "enable_seqscan": "off",
-                "enable_hashjoin": "off",
-                "enable_mergejoin": "off",
-            },
-        ),
-        CONNECT_TIMEOUT_SECONDS * 2,
-    )
-
-
-# InternalClientError: the protocol was interrupted, as when the backend was ended under a query.
-_ASYNCPG_ERRORS = (
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
-
-# 23505 unique, 40001 serialization, 40P01 deadlock, 55P03 lock not available
-_CONFLICT = frozenset({"23505", "40001", "40P01", "55P03"})
-# 22 data, 23 integrity: the statement was understood and its data refused.
-_REJECTED = ("22", "23")
-
-
-def _lost(exc: Exception) -> bool:
-    """Whether the connection itself is gone: classes 08 (connection) and 57P (shutdown)."""
-    state = getattr(exc, "sqlstate", None)
-    return state is None or state.startswith(("08", "57P"))
-
-
-def _translated(exc: Exception) -> Exception:
-    state = getattr(exc, "sqlstate", None)
-    # Not str(exc): its DETAIL holds the row's values, and those hold prompts.
-    said = f"{type(exc).__name__} {getattr(exc, 'constraint_name', None) or ''}".strip()
-    if state in _CONFLICT:
-        return StoreConflict(said)
-    if state is not None and state.startswith(_REJECTED):
-        return StoreRejected(f"PostgreSQL refuses a row: {said}")
-    if isinstance(exc, asyncpg.InterfaceError) and isinstance(exc, ValueError):
-        return StoreRejected(f"asyncpg cannot send a value: {said}")
-    return StoreUnavailable(f"PostgreSQL cannot write: {said}")

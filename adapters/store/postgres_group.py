@@ -1,7 +1,7 @@
-"""One group on PostgreSQL: lock and look at its rows, write what its steps decided."""
+"""One group on PostgreSQL: recall or look at its rows, write what its steps decided."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -9,141 +9,150 @@ from uuid import UUID
 
 import asyncpg
 
-from adapters.errors import StoreConflict
 from adapters.store import postgres_statements as sql
 from adapters.store.batch import Batch
 from adapters.store.columns import Flat, can_take_flat
+from adapters.store.memory import UNKNOWN, Found, Memory, Stamp, Version
 from adapters.store.plans import Plans, TablePlan
-from schemas.step import Look, RowKey, Step, row_key
-from schemas.tables import EventRow, JobRow, Row
+from schemas.step import Look, Outcome, RowKey, Step, decide_group, keys_of, row_key, writes_of
+from schemas.tables import EventRow, Row
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-Part = tuple[sql.Part, list[list[Any]]]
-
-# So many rows are kept, so that a look fetches only what others have changed since.
-MOST_KNOWN = 5_000
-# A row tells the lower half of the id of the transaction that has written it.
-XID_MASK = 0xFFFF_FFFF
 
 
-class _Version(NamedTuple):
-    """A row as a transaction has left it."""
+class Part(NamedTuple):
+    """Rows of one table, ready to be sent."""
 
-    xid: int
-    row: Row
+    part: sql.Part
+    columns: list[list[Any]]
+    # Rows that have to be of the transaction that they were found with.
+    rows: list[RowKey]
 
 
-# No transaction has the id 0.
-UNKNOWN = _Version(0, Row.of())
+@dataclass(slots=True)
+class Decided:
+    """What the steps of a group have decided, ready to be written."""
+
+    outcomes: list[Outcome]
+    batch: Batch
+    found: Found
+    rounds: list[list[Part]]
+
+    @property
+    def an_event(self) -> EventRow | None:
+        """One of the events that it writes."""
+        events = self.batch.inserts.get(EventRow)
+        return next(iter(events.values())) if events else None  # type: ignore[return-value]  # the key names the type
+
+    @property
+    def is_one_statement(self) -> bool:
+        """Whether it is written by one statement that holds an event: what becomes of that one can
+        be told without the transaction's id."""
+        batch = self.batch
+        several = len(self.rounds) > 1 or batch.deletes or batch.forgotten or batch.sent
+        return not several and EventRow in batch.inserts
 
 
 class Groups:
     """Looks and writes of one store's groups, on whichever connection it has."""
 
-    def __init__(self, plans: Plans, note: tuple[str, str]) -> None:
+    def __init__(self, plans: Plans, memory: Memory, note: tuple[str, str]) -> None:
         """*note* is what a commit tells other processes: channel and text."""
         self._plans = plans
+        self._memory = memory
         self._note = "'{}', '{}'".format(*note)
-        self._known: OrderedDict[RowKey, _Version] = OrderedDict()
         self._array: Callable[[list[Any]], list[Any]] = list
 
     async def begin_on(self, connection: Connection) -> None:
-        """Find out how arrays are best given to this release of asyncpg, and know no rows.
-
-        Another server than before may give the ids of transactions again.
-        """
-        self._known.clear()
+        """Find out how arrays are best given to this release of asyncpg."""
         self._array = Flat if await can_take_flat(connection) else list
 
-    async def look(self, connection: Connection, group: Sequence[Step[Any]]) -> Look:
-        named: list[RowKey] = []
-        for step in group:
-            named += step.keys
-            named += step.shared
-        rows: dict[RowKey, Row] = {}
+    async def decide(
+        self, connection: Connection, group: Sequence[Step[Any]], found: Found, *, lock: bool
+    ) -> Decided:
+        """Look at what is not *found* yet, and decide."""
+        await self._look(connection, found, lock=lock)
+        outcomes = decide_group(group, Look(found.rows, keys_of(group)))
+        batch = Batch(self._plans, writes_of(outcomes), found.rows)
+        return Decided(outcomes, batch, found, self._encoded(batch, found))
+
+    async def _look(self, connection: Connection, found: Found, *, lock: bool) -> None:
         rest = []
-        for row, keys in self._plans.by_table(named).items():
+        for row, keys in found.unknown.items():
             plan = self._plans.by_row[row]
             if row.WRITTEN_ONCE:
-                await self._look_at_known(connection, plan, keys, rows)
+                await self._look_at_wide(connection, plan, keys, found, lock=lock)
             else:
                 rest.append((plan, keys))
         if rest:
-            await self._look_at_all(connection, rest, rows)
-        return Look(rows, named)
+            await self._look_at_all(connection, rest, found, lock=lock)
+        self._memory.looked(found)
 
-    async def _look_at_known(
+    async def _look_at_wide(
         self,
         connection: Connection,
         plan: TablePlan,
         keys: list[tuple[Any, ...]],
-        rows: dict[RowKey, Row],
+        found: Found,
+        *,
+        lock: bool,
     ) -> None:
-        """Look at rows of many columns; they come only where another version of them is known."""
+        """Look at rows of many columns; they come only where another version is remembered."""
         named = [row_key((plan.row, key)) for key in keys]
-        known = [self._known.get(key, UNKNOWN) for key in named]
-        seen = self._array([version.xid for version in known])
-        found = await connection.fetch(
-            sql.look(plan), *map(self._array, plan.encode_keys(keys)), seen
+        known = [self._memory.recall(key) or UNKNOWN for key in named]
+        seen = self._array([version.by.xid for version in known])
+        records = await connection.fetch(
+            sql.look(plan, lock=lock), *map(self._array, plan.encode_keys(keys)), seen
         )
-        for number, xid, *values in found:
-            key = named[number - 1]
+        for number, xid, *values in records:
             version = known[number - 1]
-            if version.xid == xid:
-                rows[key] = version.row
-                self._known.move_to_end(key)
-            else:
-                row = rows[key] = plan.decode(dict(zip(plan.names, values, strict=True)))
-                self._remember(key, _Version(xid, row))
+            if version.by.xid != xid:
+                row = plan.decode(dict(zip(plan.names, values, strict=True)))
+                version = Version(Stamp(xid), row)
+            found.add(named[number - 1], version, locked=lock)
 
     async def _look_at_all(
         self,
         connection: Connection,
         tables: list[tuple[TablePlan, list[tuple[Any, ...]]]],
-        rows: dict[RowKey, Row],
+        found: Found,
+        *,
+        lock: bool,
     ) -> None:
         plans = tuple(plan for plan, _ in tables)
         arrays = [self._array(array) for plan, keys in tables for array in plan.encode_keys(keys)]
-        for place, record in await connection.fetch(sql.look_at_all(plans), *arrays):
+        records = await connection.fetch(sql.look_at_all(plans, lock=lock), *arrays)
+        for place, xid, record in records:
             plan = plans[place]
             values = dict(zip(plan.names, record, strict=True))
-            rows[plan.key_in(values)] = plan.decode(values)
+            version = Version(Stamp(xid), plan.decode(values))
+            found.add(plan.key_in(values), version, locked=lock)
 
-    def _remember(self, key: RowKey, version: _Version) -> None:
-        self._known[key] = version
-        if len(self._known) > MOST_KNOWN:
-            self._known.popitem(last=False)
+    def _encoded(self, batch: Batch, found: Found) -> list[list[Part]]:
+        inserts = [self._insert(row, list(rows.values())) for row, rows in batch.inserts.items()]
+        by_table = self._plans.by_table
+        checks = [
+            *(self._check(row, keys) for row, keys in by_table(found.unwritten(batch)).items()),
+            *(self._absence(row, keys) for row, keys in by_table(found.uninserted(batch)).items()),
+        ]
+        first, *rest = [
+            [self._update(batch, row, rows, first=not number) for row, rows in one.items()]
+            for number, one in enumerate(batch.rounds)
+        ] or [[]]
+        return [[*inserts, *checks, *first], *rest]
 
-    def committed(self, batch: Batch, ticket: str) -> None:
-        """Know the rows that *batch* has changed as the transaction *ticket* has left them."""
-        xid = int(ticket) & XID_MASK
-        for one_round in batch.rounds:
-            for table, rows in one_round.items():
-                if not table.WRITTEN_ONCE:
-                    continue
-                plan, names = self._plans.by_row[table], batch.update_names[table]
-                as_written = plan.comes_back_as_written(names)
-                for key, row in rows.items():
-                    before = self._known.get(key)
-                    if before is not None:
-                        stored = row if as_written else plan.as_stored(row, before.row, names)
-                        self._known[key] = _Version(xid, stored)
-        for mark in batch.sent:  # they change rows past the steps
-            self._known.pop(RowKey(JobRow, (mark.job_id,)), None)
+    async def write(self, connection: Connection, decided: Decided) -> str:
+        """Write what was decided; return the transaction's id.
 
-    async def write(self, connection: Connection, batch: Batch) -> tuple[str, int]:
-        """Write *batch*; return the transaction's id and the backend's."""
+        Raises `asyncpg.DivisionByZeroError` where a row is not as it was found.
+        """
+        batch, stamps = decided.batch, decided.found.stamps
         # One note a group, and only where there is something to read or to send.
         note = self._note if batch.inserts else None
-        inserts = [self._insert(row, list(rows.values())) for row, rows in batch.inserts.items()]
-        rounds = [
-            [self._update(batch, row, list(rows.values())) for row, rows in one_round.items()]
-            for one_round in batch.rounds
-        ]
-        first, *rest = rounds or [[]]
-        ticket = await self._run(connection, [*inserts, *first], batch.published, note)
+        first, *rest = decided.rounds
+        ticket = await self._run(connection, first, stamps, batch.published, note)
         for updates in rest:
-            await self._run(connection, updates, [], None)
+            await self._run(connection, updates, stamps, [], None)
         for row, keys in self._plans.by_table(batch.deletes).items():
             plan = self._plans.by_row[row]
             await connection.execute(sql.delete(plan), *plan.encode_keys(keys))
@@ -164,28 +173,41 @@ class Groups:
         ]
         kind: Literal["events", "insert"] = "events" if row is EventRow else "insert"
         part = sql.Part(kind, plan, tuple(name for name, _ in filled))
-        return part, [values for _, values in filled]
+        return Part(part, [values for _, values in filled], [])
 
-    def _update(self, batch: Batch, row: type[Row], rows: list[Row]) -> Part:
+    def _check(self, row: type[Row], keys: list[tuple[Any, ...]]) -> Part:
+        plan = self._plans.by_row[row]
+        part = sql.Part("check", plan, tuple(plan.key_names), by_transaction=True)
+        return Part(part, plan.encode_keys(keys), [row_key((row, key)) for key in keys])
+
+    def _absence(self, row: type[Row], keys: list[tuple[Any, ...]]) -> Part:
+        plan = self._plans.by_row[row]
+        return Part(sql.Part("absence", plan, tuple(plan.key_names)), plan.encode_keys(keys), [])
+
+    def _update(
+        self, batch: Batch, row: type[Row], rows: dict[RowKey, Row], *, first: bool
+    ) -> Part:
         plan, names = self._plans.by_row[row], batch.update_names[row]
-        return sql.Part("update", plan, names), plan.encode(rows, names)
+        part = sql.Part("update", plan, names, by_transaction=first)
+        return Part(part, plan.encode(rows.values(), names), list(rows) if first else [])
 
     async def _run(
         self,
         connection: Connection,
         parts: Sequence[Part],
+        stamps: Mapping[RowKey, Stamp],
         published: list[UUID],
         note: str | None,
-    ) -> tuple[str, int]:
+    ) -> str:
         statement = sql.write(
-            tuple(part for part, _ in parts), published=bool(published), note=note
+            tuple(part.part for part in parts), published=bool(published), note=note
         )
-        arrays = [array for _, columns in parts for array in columns]
-        ticket, backend, _, *changed = await connection.fetchrow(
-            statement, *map(self._array, arrays), *([self._array(published)] if published else [])
-        )
-        updates = [(part, columns) for part, columns in parts if part.kind == "update"]
-        for (part, columns), found in zip(updates, changed, strict=True):
-            if found != len(columns[0]):
-                raise StoreConflict(f"rows of {part.plan.name} had moved: {found} were found")
-        return ticket, backend
+        arrays: list[list[Any]] = []
+        for part in parts:
+            arrays += part.columns
+            if part.part.by_transaction:
+                arrays.append([stamps.get(key, UNKNOWN.by).xid for key in part.rows])
+        if published:
+            arrays.append(published)
+        ticket: str = await connection.fetchval(statement, *map(self._array, arrays))
+        return ticket

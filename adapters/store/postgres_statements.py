@@ -1,6 +1,7 @@
 """PostgreSQL's statements, derived from the tables: the looks of a group in two, its writes in one.
 
-A round trip costs more than a row, so a group makes five: BEGIN, two looks, write, COMMIT.
+A round trip costs more than a row, so a group makes three to five: BEGIN, a look or two where rows
+are named that are not remembered, write, COMMIT.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,8 +26,8 @@ SENT = (
 
 
 @cache
-def look(plan: TablePlan) -> str:
-    """Lock rows of one table in the order of their keys.
+def look(plan: TablePlan, *, lock: bool) -> str:
+    """Look at rows of one table; with *lock*, lock them in the order of their keys.
 
     Parameters: one array for each key column, and one with the transactions whose versions of the
     rows are known. Gives (number of the key from 1, transaction, columns), the columns only where
@@ -40,37 +41,45 @@ def look(plan: TablePlan) -> str:
         f"SELECT k.number, t.xmin, {columns} FROM {plan.name} t"
         f" JOIN unnest({keys}, ${seen}::xid[]) WITH ORDINALITY"
         f" AS k({_quoted(plan.key_names)}, seen, number) ON {join}"
-        f" ORDER BY {_quoted(plan.key_names, 't.')} FOR UPDATE OF t"
+        + (f" ORDER BY {_quoted(plan.key_names, 't.')} FOR UPDATE OF t" if lock else "")
     )
 
 
 @cache
-def look_at_all(plans: tuple[TablePlan, ...]) -> str:
-    """Lock rows, tables in the order of *plans* and rows in that of their keys.
+def look_at_all(plans: tuple[TablePlan, ...], *, lock: bool) -> str:
+    """Look at rows; with *lock*, lock them, tables in the order of *plans*, rows in that of keys.
 
-    Parameters: one array for each key column of each table. Gives (number of the plan, row).
+    Parameters: one array for each key column of each table. Gives (number of the plan, transaction
+    that has written the row, row).
     """
     numbers = count(1)
     looks, reads = [], []
     for place, plan in enumerate(plans):
         keys = ", ".join(f"${next(numbers)}::{kind}[]" for kind in plan.key_types)
         join = " AND ".join(f't."{name}" = k."{name}"' for name in plan.key_names)
-        lock = " FOR UPDATE OF t" if plan.lockable else ""
+        locks = " FOR UPDATE OF t" if lock and plan.lockable else ""
         looks.append(
-            f"l{place} AS MATERIALIZED (SELECT {_quoted(plan.names, 't.')} FROM {plan.name} t"
+            f"l{place} AS MATERIALIZED (SELECT t.xmin, {_quoted(plan.names, 't.')}"
+            f" FROM {plan.name} t"
             f" JOIN unnest({keys}) AS k({_quoted(plan.key_names)}) ON {join}"
-            f" ORDER BY {_quoted(plan.key_names, 't.')}{lock})"
+            f" ORDER BY {_quoted(plan.key_names, 't.')}{locks})"
         )
-        reads.append(f"SELECT {place}, ROW({_quoted(plan.names)}) FROM l{place}")
+        reads.append(f"SELECT {place}, xmin, ROW({_quoted(plan.names)}) FROM l{place}")
     return f"WITH {', '.join(looks)} {' UNION ALL '.join(reads)}"
 
 
 class Part(NamedTuple):
-    """Rows of one table in a group's write. Parameters: one array for each column of *names*."""
+    """Rows of one table in a group's write. Parameters: one array for each column of *names*.
 
-    kind: Literal["insert", "events", "update"]
+    The first update of rows, and a check of those that are only held against the database, have one
+    array more: the transactions that have written the rows. An absence is a check of keys that have
+    no row.
+    """
+
+    kind: Literal["insert", "events", "update", "check", "absence"]
     plan: TablePlan
     names: tuple[str, ...]
+    by_transaction: bool = False
 
 
 @cache
@@ -78,26 +87,37 @@ def write(parts: tuple[Part, ...], *, published: bool = False, note: str | None 
     """Write all of *parts*, none of which touches a row of another.
 
     Parameters: those of the parts in turn, then (*published*) an array of event ids that have
-    left. With *note* a text is sent to whoever listens there: `channel, text`. Gives one row: the
-    transaction's id, the backend's, NULL, and how many rows each update changed.
+    left. With *note* a text is sent to whoever listens there: `channel, text`. Gives one row, the
+    transaction's id first. Divides by zero where an update or a check finds fewer rows than it
+    names, or an absence any.
     """
     numbers = count(1)
-    ctes, gives = [], ["pg_current_xact_id()::text", "pg_backend_pid()", "NULL"]
+    ctes, gives = [], ["pg_current_xact_id()::text"]
     if note is not None:
-        gives[2] = f"pg_notify({note})"
+        gives.append(f"pg_notify({note})")
     for place, part in enumerate(parts):
+        keys = next(numbers)  # the first parameter of the part
+        numbers = count(keys)
+        wanted = f"cardinality(${keys})"
         match part.kind:
             case "insert":
                 ctes.append(f"w{place} AS ({_insert(part, numbers)})")
+                continue
             case "events":
                 ctes.append(
                     f"w{place} AS ({_insert(part, numbers)} RETURNING event_id, position),"
                     f" o{place} AS (INSERT INTO outbox (event_id, position)"
                     f" SELECT event_id, position FROM w{place})"
                 )
+                continue
             case "update":
                 ctes.append(f"w{place} AS ({_update(part, numbers)} RETURNING 1)")
-                gives.append(f"(SELECT count(*) FROM w{place})")
+            case "check":
+                ctes.append(f"w{place} AS ({_check(part, numbers)})")
+            case "absence":
+                ctes.append(f"w{place} AS ({_check(part, numbers)})")
+                wanted = "0"
+        gives.append(f"(SELECT 1 / (count(*) = {wanted})::int FROM w{place})")
     if published:
         ctes.append(f"p AS (DELETE FROM outbox WHERE event_id = ANY(${next(numbers)}::uuid[]))")
     start = f"WITH {', '.join(ctes)} " if ctes else ""
@@ -127,17 +147,30 @@ def _update(part: Part, numbers: Iterator[int]) -> str:
     plan = part.plan
     sets = ", ".join(f'"{n}" = {_cast(plan, n)}' for n in part.names[len(plan.key_names) :])
     join = " AND ".join(f't."{name}" = u."{name}"' for name in plan.key_names)
-    if plan.versioned:
-        # Unchanged, or exactly one further: nobody else has written this row since the look.
+    if part.by_transaction:
+        # Nobody else has written this row since it was seen.
+        join += " AND t.xmin = u.seen"
+    elif plan.versioned:
+        # Unchanged, or exactly one further than the round before has left it.
         join += " AND t.version IN (u.version - 1, u.version)"
     return f"UPDATE {plan.name} t SET {sets} FROM {_unnest(part, numbers)} WHERE {join}"
 
 
+def _check(part: Part, numbers: Iterator[int]) -> str:
+    """Lock rows, and find those that are still of the transactions that were seen."""
+    join = " AND ".join(f't."{name}" = u."{name}"' for name in part.names)
+    found = f"SELECT 1 FROM {part.plan.name} t JOIN {_unnest(part, numbers)} ON {join}"
+    return f"{found} AND t.xmin = u.seen FOR UPDATE OF t" if part.by_transaction else found
+
+
 def _unnest(part: Part, numbers: Iterator[int]) -> str:
-    arrays = ", ".join(
-        f"${next(numbers)}::{part.plan.types[part.plan.names.index(name)]}[]" for name in part.names
-    )
-    return f"unnest({arrays}) AS u({_quoted(part.names)})"
+    kinds = [part.plan.types[part.plan.names.index(name)] for name in part.names]
+    names = _quoted(part.names)
+    if part.by_transaction:
+        kinds.append("xid")
+        names += ", seen"
+    arrays = ", ".join(f"${next(numbers)}::{kind}[]" for kind in kinds)
+    return f"unnest({arrays}) AS u({names})"
 
 
 def _cast(plan: TablePlan, name: str) -> str:

@@ -24,10 +24,11 @@ from sqlmodel import Session
 
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
+from adapters.ports import nothing
 from adapters.store import sqlite_statements as sql
 from adapters.store.batch import Batch
 from adapters.store.plans import Plans
-from schemas.step import Look, Outcome, RowKey, Step, decide_group
+from schemas.step import Look, Outcome, RowKey, Step, decide_group, keys_of, writes_of
 from schemas.tables import EventRow, JobRow, Row
 
 P = ParamSpec("P")
@@ -65,6 +66,8 @@ class SqliteStore:
         self._last_commit: tuple[str, list[Outcome]] | None = None
         self._commits = 0
 
+    works_beside = False
+
     @property
     def commits(self) -> int:
         """How many transactions were committed by this store."""
@@ -74,7 +77,16 @@ class SqliteStore:
         """Which database this is, for a person, without its password."""
         return f"SQLite {self._database}"
 
-    async def commit(self, group: Sequence[Step[Any]]) -> list[Outcome]:
+    async def decide(self, group: Sequence[Step[Any]]) -> None:
+        """Nothing: while a group is written, nobody else can look."""
+
+    async def commit(
+        self,
+        group: Sequence[Step[Any]],
+        decided: None = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> list[Outcome]:
+        meanwhile()
         return await self._run(self._writer, partial(self._commit, group))
 
     async def settle(self, ticket: str) -> list[Outcome] | None:
@@ -196,8 +208,10 @@ class SqliteStore:
         except sqlite3.Error as exc:
             raise _translated(exc, self._database) from exc
         try:
-            outcomes = decide_group(group, self._look(connection, group))
-            batch = Batch(self._plans, [o.writes for o in outcomes if o.writes is not None])
+            named = keys_of(group)
+            rows = self._look(connection, named)
+            outcomes = decide_group(group, Look(rows, named))
+            batch = Batch(self._plans, writes_of(outcomes), rows)
             if not batch:
                 connection.execute("ROLLBACK")
                 return outcomes
@@ -225,9 +239,8 @@ class SqliteStore:
             raise CommitUnknown(ticket) from exc
         return outcomes
 
-    def _look(self, connection: sqlite3.Connection, group: Sequence[Step[Any]]) -> Look:
+    def _look(self, connection: sqlite3.Connection, named: Sequence[RowKey]) -> dict[RowKey, Row]:
         rows: dict[RowKey, Row] = {}
-        named = [key for step in group for key in (*step.keys, *step.shared)]
         keys = self._plans.by_table(named)
         for row, wanted in keys.items():
             plan = self._plans.by_row[row]
@@ -235,7 +248,7 @@ class SqliteStore:
                 found = connection.execute(sql.select(plan), plan.encode_key(key)).fetchone()
                 if found is not None:
                     rows[RowKey(row, key)] = plan.decode(dict(zip(plan.names, found, strict=True)))
-        return Look(rows, named)
+        return rows
 
     def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:
         for row, rows in batch.inserts.items():

@@ -48,11 +48,13 @@ def _promotion(event: CloudEvent, now: datetime, ids: Ids, providers: Providers)
         writes.insert(
             InboxRow.of(subscriber=NAME, event_id=event.id, handled_at=now), NAME, event.id
         )
-        draft, batch = look.get(JobRow, draft_id), look.get(BatchRow, batch_id)
-        if draft is None or draft.version != event.seq:
-            return "decided before"  # nothing else changes a completed draft
+        batch = look.get(BatchRow, batch_id)
         if batch is None or not batch.awaits_promotion:
             return "its batch buys nothing by itself"
+        look.require((draft_key, *blog))
+        draft = look.get(JobRow, draft_id)
+        if draft is None or draft.version != event.seq:
+            return "decided before"  # nothing else changes a completed draft
         found = Candidate(draft)
         if blog_is_deleted(look, draft):
             block(look, writes, found, "blog_deleted", event_id=event_ids[0], at=now)
@@ -67,6 +69,7 @@ def _promotion(event: CloudEvent, now: datetime, ids: Ids, providers: Providers)
             return f"blocked: {exc}"
         return "approved"
 
-    keys = (RowKey(InboxRow, (NAME, event.id)), job_key(draft_id))
+    inbox_key, draft_key = RowKey(InboxRow, (NAME, event.id)), job_key(draft_id)
     blog = (RowKey(BlogRow, (event.tenant, blog_id)),) if blog_id is not None else ()
-    return Step("promote_draft", decide, keys, (batch_key(batch_id), *blog))
+    # The draft and its blog are named only where its batch buys something.
+    return Step("promote_draft", decide, (inbox_key,), (batch_key(batch_id),))

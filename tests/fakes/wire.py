@@ -1,6 +1,7 @@
-"""A wire to PostgreSQL that can be cut at COMMIT: before it arrives, or before its reply does."""
+"""A wire to PostgreSQL that can be cut at a commit: before it arrives, or before its reply does."""
 
 import asyncio
+import re
 from contextlib import suppress
 from enum import Enum
 from typing import Self
@@ -9,8 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 
 class Cut(Enum):
     AFTER_ARRIVAL = "the server commits, the reply is lost"
-    BEFORE_ARRIVAL = "the server never hears COMMIT and sees the connection end"
-    HANGING = "the server never hears COMMIT and still believes in the connection"
+    BEFORE_ARRIVAL = "the server never hears of the commit and sees the connection end"
+    HANGING = "the server never hears of the commit and still believes in the connection"
+
+
+# What asyncpg sends to have a group's write prepared, and to have a prepared statement done.
+WRITE_PREPARED = re.compile(rb"\0?(__asyncpg_stmt_\w+__)\0WITH [^\0]*pg_current_xact_id")
+BOUND = re.compile(rb"B....\0(__asyncpg_stmt_\w+__)\0", re.DOTALL)
 
 
 class Wire:
@@ -22,6 +28,8 @@ class Wire:
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.cut: Cut | None = None
+        # Whether the write itself is the commit: it is the only statement of its transaction.
+        self.at_write = False
         self.cuts = 0
         self.was_cut = asyncio.Event()
         self._refuses = False
@@ -71,9 +79,17 @@ class Wire:
         back = asyncio.create_task(self._pump(theirs, writer))
         self._tasks.add(back)
         back.add_done_callback(self._tasks.discard)
+        writes: set[bytes] = set()
         with suppress(ConnectionError):
             while data := await reader.read(65536):
-                if self.cut is not None and b"COMMIT\0" in data:
+                writes |= set(WRITE_PREPARED.findall(data))
+                bound = BOUND.search(data)
+                commits = (
+                    bound is not None and bound[1] in writes
+                    if self.at_write
+                    else (b"COMMIT\0" in data)
+                )
+                if self.cut is not None and commits:
                     cut, self.cut = self.cut, None
                     self.cuts += 1
                     self.was_cut.set()
