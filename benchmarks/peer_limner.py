@@ -62,7 +62,10 @@ from schemas.requests import (
     Strategy,
 )
 
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+structlog.configure(
+    wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+    cache_logger_on_first_use=True,  # as `limner serve` does
+)
 
 TENANT = "default"
 SUBMITTED_AT_ONCE = 20

@@ -93,10 +93,13 @@ def book(look: Look, writes: Writes, moved: Iterable[tuple[tuple[Any, ...], JobR
 
     Every step that `record_moves` records ends with it.
     """
-    jobs = [job for _, job in moved if _lets_go(job)]
+    jobs = [job for _, job in moved if job.held is not None and job.state not in HOLDING]
+    written = writes.last_updates(ProviderCallRow)
+    if not jobs and not written:
+        return
     calls = [
         (call, before)
-        for key, call in writes.last_updates(ProviderCallRow)
+        for key, call in written
         if (before := look.get(ProviderCallRow, *key)) is not None
         and (_charge(call) != _charge(before) or _is_settled(call))
     ]
@@ -192,8 +195,8 @@ def _charge_nobody(look: Look, calls: Iterable[tuple[ProviderCallRow, ProviderCa
     """Whether *calls* hold nothing, and are charged to tenants who have no budgets."""
     if any(_is_settled(call) for call, _ in calls):
         return False
-    roots = {root(call.tenant) for call, _ in calls}
-    look.require(sorted(roots))
+    roots = [root(tenant) for tenant in sorted({call.tenant for call, _ in calls})]
+    look.require(roots)
     return all(look.get(BudgetRow, *key.key) is None for key in roots)
 
 
@@ -223,10 +226,6 @@ def _keys(found: Iterable[Scope]) -> Iterable[RowKey]:
 
 def _held_on(job: JobRow) -> tuple[str, ...]:
     return (job.held_on,) if job.held_on is not None else ()
-
-
-def _lets_go(job: JobRow) -> bool:
-    return job.held is not None and job.state not in HOLDING
 
 
 def _was_asked(look: Look, job: JobRow) -> bool:

@@ -150,7 +150,7 @@ async def _record(
     )
     step = Step("start", claiming.decide, (job_key(task.job_id),), gate)
     try:
-        answer = await record_moves(worker.journal, step)
+        answer = await record_moves(worker.journal, step, at=now)
     except CallWanted:
         call_key = RowKey(ProviderCallRow, (task.job_id, task.attempt))
         step = Step("poll", claiming.poll, (job_key(task.job_id), call_key))
@@ -160,7 +160,7 @@ async def _record(
     return answer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Claiming:
     """The decision about one delivery of a task."""
 

@@ -99,7 +99,7 @@ async def receive(
     probing = (probed,) if probed is not None else ()
     shared = (*booking_keys(tenant, manifest.cost), *probing)
     step = Step("receive", decide, (job_key(job_id), call_key), shared)
-    answer = await record_moves(journal, step)
+    answer = await record_moves(journal, step, at=now)
     if isinstance(answer, JobMoved):
         raise answer
     return answer
@@ -287,7 +287,7 @@ async def _commit_completion(
         return moved
 
     step = Step("complete", decide, (job_key(job.id),), batch_keys(job))
-    completed = await record_moves(journal, step)
+    completed = await record_moves(journal, step, at=now)
     log.info(
         "job_completed",
         job_id=str(job.id),
@@ -321,6 +321,6 @@ async def _fail_bad_picture(job: JobRow, exc: BadPicture, journal: Journal, ids:
         )
 
     step = Step("fail", decide, (job_key(job.id),), batch_keys(job))
-    failed = await record_moves(journal, step)
+    failed = await record_moves(journal, step, at=now)
     log.error("picture_unusable", job_id=str(job.id), reason=exc.reason, error=str(exc))
     return failed

@@ -117,7 +117,7 @@ def job_event(
     facts: dict[str, Any] = {
         "job_id": str(job.id),
         "kind": job.kind,
-        "state": job.state,
+        "state": str(job.state),
         "attempt": job.attempt,
         "quality": job.quality,
         "is_draft": job.is_draft,

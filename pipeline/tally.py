@@ -39,16 +39,22 @@ def batch_keys(job: JobRow) -> tuple[RowKey, ...]:
     return (batch_key(job.batch_id),) if job.batch_id is not None else ()
 
 
-async def record_moves(journal: Journal, step: Step[T], *, cancels: UUID | None = None) -> T:
+async def record_moves(
+    journal: Journal,
+    step: Step[T],
+    *,
+    at: datetime | None = None,
+    cancels: UUID | None = None,
+) -> T:
     """Record a step that may move jobs or settle calls; count in its commit what it moves, and
     book there what that means for budgets.
 
-    Unless it loses, it also cancels the batch *cancels*, which it names.
+    *at* is when, else now. Unless it loses, it also cancels the batch *cancels*, which it names.
 
     A step that knew the job only by its id loses when that job's batch has to be counted, and is
     recorded once more with the batch named: jobs without a batch never pay for it.
     """
-    return await journal.record(_tallied(step, journal.now(), cancels))
+    return await journal.record(_tallied(step, at or journal.now(), cancels))
 
 
 def _tallied(step: Step[T], at: datetime, cancels: UUID | None) -> Step[T]:

@@ -1,7 +1,6 @@
 """The local event bus: without it a completed picture would never reach its blog."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 
 import structlog
@@ -103,10 +102,14 @@ class LocalEventBus:
         )
         tries = 0
         while not self._drained:
-            with contextlib.suppress(Unavailable):
-                async with subscriber.slots:
-                    if await delivery.attempt():
-                        return
+            await subscriber.slots.acquire()
+            try:
+                if await delivery.attempt():
+                    return
+            except Unavailable:
+                pass
+            finally:
+                subscriber.slots.release()
             tries += 1
             await self._pause(tries)
         raise BusUnavailable("the bus is closed")

@@ -37,7 +37,7 @@ def started(command: "Callable[[Settings], Awaitable[int]]", **options: Any) -> 
     """Run *command* with the settings of the environment and *options*; exit with its code."""
     from pipeline.telemetry.logs import configure_logging
 
-    configure_logging()
+    configure_logging(for_good=True)
 
     async def run() -> int:
         settings = settings_of(**options)

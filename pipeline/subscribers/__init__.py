@@ -23,14 +23,14 @@ class Subscriber:
         return partial(_react, self.react, journal=journal, ids=ids, providers=providers)
 
 
-async def _react(
+def _react(
     react: Reaction, event: CloudEvent, *, journal: Journal, ids: Ids, providers: Providers
-) -> None:
-    await react(event, journal, ids, providers)
+) -> Awaitable[None]:
+    return react(event, journal, ids, providers)
 
 
-async def _link(event: CloudEvent, journal: Journal, ids: Ids, _: Providers) -> None:
-    await blog_linking.link(event, journal, ids)
+def _link(event: CloudEvent, journal: Journal, ids: Ids, _: Providers) -> Awaitable[None]:
+    return blog_linking.link(event, journal, ids)
 
 
 SUBSCRIBERS: tuple[Subscriber, ...] = (

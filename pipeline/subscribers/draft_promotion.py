@@ -5,6 +5,8 @@ cancelled batch buys nothing, and a deleted blog or an exhausted budget leaves i
 """
 
 from datetime import datetime
+from functools import cache
+from uuid import UUID
 
 import structlog
 
@@ -40,7 +42,10 @@ async def promote_draft(
 def _promotion(event: CloudEvent, now: datetime, ids: Ids, providers: Providers) -> Step[str]:
     draft_id, batch_id = read_id(event.data["job_id"]), read_id(event.data["batch_id"])
     blog_id = event.data["blog_id"]
-    final_id, event_ids = ids.new(), (ids.new(), ids.new())
+
+    @cache  # most batches buy nothing, and need no ids; decided again, it gets the same ones
+    def new_ids() -> tuple[UUID, tuple[UUID, UUID]]:
+        return ids.new(), (ids.new(), ids.new())
 
     def decide(look: Look, writes: Writes) -> str:
         if look.get(InboxRow, NAME, event.id) is not None:
@@ -56,6 +61,7 @@ def _promotion(event: CloudEvent, now: datetime, ids: Ids, providers: Providers)
         if draft is None or draft.version != event.seq:
             return "decided before"  # nothing else changes a completed draft
         found = Candidate(draft)
+        final_id, event_ids = new_ids()
         if blog_is_deleted(look, draft):
             block(look, writes, found, "blog_deleted", event_id=event_ids[0], at=now)
             return "blocked: the blog was deleted"

@@ -59,8 +59,13 @@ class _Unbreakable:
             self._stream.flush()
 
 
-def configure_logging(stream: TextIO | None = None, *, as_json: bool | None = None) -> None:
-    """Send log events to *stream* (stderr); as JSON unless *stream* is a terminal."""
+def configure_logging(
+    stream: TextIO | None = None, *, as_json: bool | None = None, for_good: bool = False
+) -> None:
+    """Send log events to *stream* (stderr); as JSON unless *stream* is a terminal.
+
+    *for_good*: loggers that were used once are kept, and see no other configuration any more.
+    """
     stream = stream or sys.stderr
     if as_json is None:
         as_json = not stream.isatty()
@@ -93,5 +98,5 @@ def configure_logging(stream: TextIO | None = None, *, as_json: bool | None = No
         processors=shared + last,
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unbreakable(stream))),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=for_good,
     )
