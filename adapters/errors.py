@@ -25,7 +25,8 @@ class StoreUnavailable(Unavailable):
 
 
 class StoreConflict(AdapterError):
-    """The group lost to another transaction (unique, deadlock, serialization): repeat from look."""
+    """The group lost to another transaction (unique, deadlock, serialization, or a row that is not
+    as it was found): repeat from look."""
 
 
 class StoreRejected(AdapterError):
@@ -33,7 +34,7 @@ class StoreRejected(AdapterError):
 
 
 class CommitUnknown(Unavailable):
-    """The connection was lost between COMMIT and its reply. Ask the store to `settle` *ticket*."""
+    """No reply came to what commits the group. Ask the store to `settle` *ticket*."""
 
     def __init__(self, ticket: str) -> None:
         super().__init__("the connection was lost before the database confirmed the commit")

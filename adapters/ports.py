@@ -78,8 +78,8 @@ class Store(Protocol):
         """Decide and write all steps of *group* in one transaction.
 
         What was *decided* is written, unless something is not as it was then: the group is then
-        decided anew, under locks. *meanwhile* is called when the group is on its way, and again
-        where it is repeated.
+        decided anew, under locks. *meanwhile* is called at the latest when the group is on its way,
+        perhaps more than once, and perhaps never where this raises.
 
         Either every outcome is durable when this returns, or nothing is and it raises:
         `StoreConflict` (repeat from look), `StoreRejected` (some step's data is bad),

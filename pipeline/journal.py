@@ -1,8 +1,10 @@
 """The journal: the only writer. Steps that arrive while a commit is in flight form the next group.
 
-No timer and no added wait: the commit in flight is the window. No SQL here; the store locks,
-looks, decides and writes. If this file vanished, every step would pay for a commit of its own, and
-lost replies, deadlocks and bad rows would become their callers' business.
+No timer: the commit in flight is the window. Where the store works beside this process, the next
+group is formed once half as many steps wait as the one in flight has, and decided while that one is
+written. No SQL here; the store looks, decides and writes. If this file vanished, every step would
+pay for a commit of its own, and lost replies, deadlocks and bad rows would become their callers'
+business.
 """
 
 import asyncio
@@ -31,6 +33,7 @@ MAX_GROUP = 500
 # An event that was committed takes so many turns of the loop to its subscribers' steps.
 IDLE_TURNS = 3
 MOST_TURNS = 12
+# So few are committed in the next turn, and told at once: nothing is gained by their waiting.
 FEW_STEPS = 8
 MAX_CREATIONS_WAITING = 2_000
 # A group that loses this often is split: one step of it may lose every time, for a reason of its
@@ -107,7 +110,7 @@ class Journal:
         return self._clock.now() + self._offset
 
     def subscribe(self, listener: Callable[[Sequence[Writes]], None]) -> None:
-        """Call *listener* with what each group committed, right after its commit."""
+        """Call *listener* with what was committed, when the callers are told of it."""
         self._listeners.append(listener)
 
     async def start(self) -> None:
@@ -172,19 +175,21 @@ class Journal:
             if group:
                 # Beside the group before it, which is being written.
                 decided = await self._store.decide([entry.step for entry in group])
-                await self._landing()
-                self._formed, self._flying = [], group
+                await self._wait_for_landing()
+                if self._formed is not group:
+                    continue  # it was taken back
+                self._formed, self._flying, self._is_sent = [], group, False
                 self._flight = asyncio.create_task(self._fly(group, decided), name="group")
                 self._flight.add_done_callback(lambda _: self._news.set())
             elif self._flight is not None:
-                await self._landing()
+                await self._wait_for_landing()
             elif self._landed:
                 # One half goes on while the other one's next steps are being written.
                 self._tell(len(self._landed) // 2 if len(self._landed) > FEW_STEPS else None)
             else:
                 return
 
-    async def _landing(self) -> None:
+    async def _wait_for_landing(self) -> None:
         """Wait until the group that is being written is committed, or given up."""
         if self._flight is not None:
             await self._flight
@@ -194,13 +199,12 @@ class Journal:
         self.groups += 1
         self.steps += len(group)
         begun = self._clock.monotonic()
-        self._is_sent = False
         await self._commit(group, decided)
         if self.on_group is not None:
             self.on_group(len(group), self._clock.monotonic() - begun)
         await self._refresh_offset()
 
-    def _sent(self) -> None:
+    def _on_sent(self) -> None:
         """The group is on its way; meanwhile those before it hear of theirs."""
         self._is_sent = True
         self._news.set()
@@ -209,8 +213,9 @@ class Journal:
     async def _gather(self) -> None:
         """Wait for steps, and let whatever is ready to run come first: it joins the group.
 
-        No time is waited, only turns of the loop: one for a few steps; while many come, until a few
-        turns in a row have brought nothing, and never many.
+        Beside a group in flight, wait for half as many as it has, or for its end. Then no time is
+        waited, only turns of the loop: one for a few steps; while many come, until a few turns in a
+        row have brought nothing, and never many.
         """
         while not self._has_work():
             self._news.clear()
@@ -265,6 +270,7 @@ class Journal:
             await self._bisect(group, exc)
             return
         except Exception as exc:
+            self._tell()
             for entry in group:
                 _answer(entry, error=exc)
             if not isinstance(exc, StoreUnavailable):
@@ -274,10 +280,14 @@ class Journal:
         for entry, outcome in zip(group, outcomes, strict=True):
             if _named_now(entry, outcome):
                 again.append(entry)
-                self._creations_waiting += entry.step.creates
             else:
                 self._landed.append((entry, outcome))
-        self._waiting.extendleft(reversed(again))
+        if again:
+            # Before the next group, which is formed anew: it may hold later steps on their rows.
+            again += self._formed
+            self._formed = []
+            self._creations_waiting += sum(entry.step.creates for entry in again)
+            self._waiting.extendleft(reversed(again))
         if len(self._landed) <= FEW_STEPS or not self._store.works_beside:
             self._tell()
 
@@ -314,8 +324,9 @@ class Journal:
         conflicts = 0
         rejected = False
         while True:
+            self._is_sent = False
             try:
-                return await self._store.commit(steps, decided, self._sent)
+                return await self._store.commit(steps, decided, self._on_sent)
             except StoreRejected:
                 # A step that took a row for absent while another process wrote it may break a
                 # CHECK before the row's key tells; seen anew, it decides otherwise.
@@ -324,6 +335,7 @@ class Journal:
                 rejected = True
             except CommitUnknown as unknown:
                 log.warning("commit_unknown", steps=len(steps), ticket=unknown.ticket)
+                self._tell()
                 outcomes = await self._settle(unknown.ticket)
                 if outcomes is not None:
                     return outcomes
@@ -331,6 +343,7 @@ class Journal:
                 conflicts += 1
                 if conflicts >= (MAX_CONFLICTS if len(steps) == 1 else MAX_CONFLICTS_OF_GROUP):
                     raise
+                self._tell()
                 wait = self._conflict_backoff.after(conflicts)
                 await self._clock.sleep(self._ids.jitter(wait))
 

@@ -1,4 +1,4 @@
-"""Send what was committed: jobs to the task queue, events to the bus, right after their commit.
+"""Send what was committed: jobs to the task queue, events to the bus, once the journal tells of it.
 
 Woken by its own journal. What it fails to send stays unsent in the database, where the sweep
 finds it; nothing is kept here that a death could lose.

@@ -1,9 +1,10 @@
 """A step: the unit that the journal commits. Pure; what is read and written, never how.
 
-A step names the rows it needs and a `decide` function. The store locks and loads the rows, calls
-`decide` with them, and writes what it asked for, all in one transaction with the other steps of
-its group. `decide` may run again when a group is repeated, so it must be pure: everything that
-differs between two runs (ids, the time) is made before.
+A step names the rows it needs and a `decide` function. The store finds the rows, calls `decide`
+with them, and writes what it asked for in one transaction with the other steps of its group. It
+locks them before, or decides first, by rows that it remembers, and compares them as it writes:
+where one has changed, the group is decided again. So `decide` may run more than once and must be
+pure: everything that differs between two runs (ids, the time) is made once.
 """
 
 from collections.abc import Callable, Iterable
@@ -54,11 +55,12 @@ class SentMark(NamedTuple):
 
 
 class Look:
-    """The locked rows of a group, as the steps before this one left them.
+    """The rows of a group, as the steps before this one left them.
 
-    A row that is there is locked and is what it says. A row that is absent may have been committed
-    by another process while this look waited for a lock: a step that decides by an absence inserts
-    that very row, so that its key settles the race and the group is repeated.
+    A row that is there is what it says, or nothing of the group is written. A row that is absent
+    may have been committed by another process while this look waited for a lock: a step that
+    decides by an absence inserts that very row, so that its key settles the race and the group is
+    repeated.
     """
 
     def __init__(self, rows: dict[RowKey, Row], named: Iterable[RowKey]) -> None:
@@ -72,7 +74,7 @@ class Look:
             return self._rows[row, key]  # type: ignore[index, return-value]  # a RowKey is this very pair, and costs more
         except KeyError:
             raise LookupError(
-                f"no step of this group named {row.__name__} {key}: nothing locked it"
+                f"no step of this group named {row.__name__} {key}: it was not looked for"
             ) from None
 
     def require(self, keys: Iterable[RowKey]) -> None:

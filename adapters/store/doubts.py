@@ -29,8 +29,8 @@ class Backend:
         )
         return cls(*found)
 
-    async def is_ended(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-        """Whether nothing comes of it any more; if something may, it is told to end."""
+    async def end(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+        """Tell it to end; true once it has, and nothing comes of it any more."""
         told = await connection.fetchval(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE pid = $1 AND backend_start = $2",
@@ -56,7 +56,7 @@ class Doubt:
         if self.xid is not None:
             return await self._is_of_xid(connection, self.xid)
         assert self.event is not None
-        if not await self.backend.is_ended(connection):
+        if not await self.backend.end(connection):
             raise StoreUnavailable("the commit is still being decided")
         event = self.event
         key = (event.tenant, event.stream_kind, event.stream_id, event.seq, event.event_id)
@@ -68,6 +68,6 @@ class Doubt:
         except asyncpg.InvalidParameterValueError:
             return False  # this server never gave out that transaction: it was lost
         if status == "in progress":
-            await self.backend.is_ended(connection)
+            await self.backend.end(connection)
             raise StoreUnavailable("the commit is still being decided")
         return bool(status == "committed")

@@ -62,10 +62,10 @@ class Found:
     stamps: dict[RowKey, Stamp] = field(default_factory=dict)
     # Rows that are not locked.
     assumed: list[RowKey] = field(default_factory=list)
-    # Rows taken for absent without a look.
+    # Rows taken for absent, without a look or without a lock.
     absent: list[RowKey] = field(default_factory=list)
-    # `Memory.mistakes` before it was found.
-    mistakes: int = 0
+    # `Memory.forgettings` before it was found.
+    forgettings: int = 0
 
     def add(self, key: RowKey, version: Version, *, locked: bool) -> None:
         self.stamps[key], self.rows[key], _ = version
@@ -100,23 +100,27 @@ class Memory:
         # Rows of tables that are mostly empty, where there was none.
         self._absent: set[RowKey] = set()
         self._careful = 0
-        # While a group is under way of which nobody knows yet what it will write.
+        # While a group is under way of which nobody knows what it will write.
         self.blind = False
         # How often something had to be forgotten: what was decided before that is void.
-        self.mistakes = 0
+        self.forgettings = 0
 
     def clear(self) -> None:
         """Know nothing: another server may give the ids of transactions again."""
         self._young, self._old, self._pending, self._absent = {}, {}, {}, set()
-        self.mistakes += 1
+        self.forgettings += 1
 
     def distrust(self, keys: Iterable[RowKey]) -> None:
         """Forget *keys*, and be careful for a while: something of a group was not as assumed."""
         self._forget(keys)
+        self.be_careful()
+
+    def be_careful(self) -> None:
+        """Have groups decided under locks for a while."""
         self._careful = CAREFUL_GROUPS
 
-    def may_be_trusted(self) -> bool:
-        """Whether the next group may be decided without locks."""
+    def trusts_next_group(self) -> bool:
+        """Whether it may be decided without locks; asked once of each group, and counts them."""
         if self._careful:
             self._careful -= 1
             return False
@@ -124,7 +128,7 @@ class Memory:
 
     def find(self, keys: Keys) -> Found:
         """Find what of a group's rows is known."""
-        found = Found({}, mistakes=self.mistakes)
+        found = Found({}, forgettings=self.forgettings)
         young, stamps, rows, assumed = self._young, found.stamps, found.rows, found.assumed
         elsewhere = self._old or self._pending
         for row, wanted in keys.items():
@@ -133,7 +137,8 @@ class Memory:
             for key in wanted:
                 named = row_key((row, key))
                 version = young.get(named)
-                if elsewhere if version is None else version[2]:
+                is_final = version is not None and not version[2]
+                if not is_final and (elsewhere or version is not None):
                     version = self.recall(named)
                 if version is not None:
                     stamps[named], rows[named], _ = version
@@ -160,11 +165,13 @@ class Memory:
 
     def looked(self, found: Found) -> None:
         """Remember what was *found* in the database, and what of it was not there."""
+        if found.forgettings != self.forgettings:
+            return  # perhaps another server's
         for row, keys in found.unknown.items():
             plan = self._plans.by_row[row]
             named = [row_key((row, key)) for key in keys]
             if plan.remembered:
-                self.remember(
+                self._remember(
                     {
                         key: Version(found.stamps[key], found.rows[key])
                         for key in named
@@ -176,7 +183,7 @@ class Memory:
         if len(self._absent) > MOST_ABSENT:
             self._absent.clear()
 
-    def remember(self, versions: Mapping[RowKey, Version]) -> None:
+    def _remember(self, versions: Mapping[RowKey, Version]) -> None:
         """Put *versions* in the place of what was known of these rows."""
         self._young.update(versions)
         if len(self._young) > MOST_ROWS // 2:
@@ -195,7 +202,7 @@ class Memory:
                     otherwise = plan.otherwise_of(batch.update_names[table])
                 versions = {key: _version((by, row, otherwise)) for key, row in rows.items()}
                 if plan.remembered:
-                    self.remember(versions)
+                    self._remember(versions)
                 else:
                     self._pending |= versions
                     self._absent -= versions.keys()
@@ -221,4 +228,4 @@ class Memory:
             self._young.pop(key, None)
             self._old.pop(key, None)
             self._absent.discard(key)
-        self.mistakes += 1
+        self.forgettings += 1

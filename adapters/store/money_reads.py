@@ -101,7 +101,8 @@ def uncounted(session: Session, tenant: str, blog_id: str, day: str) -> Decimal:
     call without having seen that it is counted by now. *blog_id* and *day* may be `ALL`.
     """
     if session.get_bind().dialect.name == "postgresql":
-        # Looks lock the table as a whole for less, so this waits for theirs, and they for this.
+        # Whoever looks under locks, or writes what it decided for want of a budget, locks the table
+        # as a whole for less; so this waits for theirs, and they for this.
         connection = session.connection(execution_options={"isolation_level": "READ COMMITTED"})
         connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LONGEST_WAIT_SECONDS}s'"))
         connection.execute(sa.text("LOCK TABLE budgets IN EXCLUSIVE MODE"))

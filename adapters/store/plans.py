@@ -27,7 +27,7 @@ REMEMBERED = frozenset(
     {"JobRow", "ProviderCallRow", "BatchRow", "BlogRow", "BlogSlotRow", "ImageRow"}
 )
 # Rows that a step nearly always names in order to insert them.
-PRESUMED_ABSENT = frozenset({"InboxRow", "SlotCandidateRow", "BlogSlotRow"})
+PRESUMED_ABSENT = frozenset({"InboxRow", "SlotCandidateRow"})
 # Rows that many steps name and few tenants have.
 MOSTLY_ABSENT = frozenset({"BudgetRow"})
 

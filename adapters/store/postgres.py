@@ -1,4 +1,4 @@
-"""PostgreSQL under the journal: one asyncpg connection writes, a SQLAlchemy pool reads."""
+"""PostgreSQL under the journal: one asyncpg connection writes, one looks ahead, a pool reads."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 import asyncpg
+import structlog
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -42,6 +43,10 @@ T = TypeVar("T")
 CHANNEL = "limner"
 LISTEN_AGAIN_SECONDS = 1.0
 MOST_READ_CONNECTIONS = 14
+# The next group waits no longer for being decided before its turn.
+LOOK_AHEAD_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
 
 
 class PostgresStore:
@@ -79,13 +84,20 @@ class PostgresStore:
         return f"PostgreSQL {self._url.host}:{self._url.port or 5432}/{self._url.database}"
 
     async def decide(self, group: Sequence[Step[Any]]) -> Decided | None:
-        if not self._memory.may_be_trusted():
+        if not self._memory.trusts_next_group():
             return None
         found = self._memory.find(self._plans.by_table(keys_of(group)))
         try:
-            connection = await self._looking_connection()
-            decided = await self._groups.decide(connection, group, found, lock=False)
-        except Exception:  # whoever commits the group will meet it too, and tell of it
+            async with asyncio.timeout(LOOK_AHEAD_SECONDS):
+                connection = await self._looking_connection()
+                decided = await self._groups.decide(connection, group, found, lock=False)
+        except StoreRejected:
+            return None  # whoever commits the group meets it too, and tells of it
+        except Exception as exc:  # no group depends on it: they are decided under locks meanwhile
+            log.warning("groups_not_decided_ahead", error=type(exc).__name__)
+            self._memory.be_careful()
+            if self._looking is not None:
+                self._looking.terminate()
             return None
         # Where nothing is written, nothing is held against the database either.
         return decided if decided.batch or not found.is_assumed else None
@@ -96,13 +108,16 @@ class PostgresStore:
         decided: Decided | None = None,
         meanwhile: Callable[[], None] = nothing,
     ) -> list[Outcome]:
+        if self._connection is None or self._connection.is_closed():
+            meanwhile()  # it may take long to get another
         await self._connected()
         if decided is not None and not self._is_void(decided):
             try:
                 if decided.is_one_statement:
                     return await self._commit_at_once(decided, meanwhile)
                 return await self._commit(group, decided, meanwhile)
-            except (StoreConflict, StoreRejected):
+            except (StoreConflict, StoreRejected) as exc:
+                log.info("group_decided_again", steps=len(group), reason=str(exc))
                 self._memory.distrust(keys_of(group))
         return await self._commit(group, None, meanwhile)
 
@@ -134,11 +149,28 @@ class PostgresStore:
         meanwhile: Callable[[], None],
     ) -> list[Outcome]:
         """Write what was decided, or decide under locks and write that, in a transaction."""
+        # What another group decided until this one is sent would not know of it.
+        self._memory.blind = True
+        try:
+            return await self._commit_blindly(group, decided, meanwhile)
+        finally:
+            self._memory.blind = False
+
+    async def _commit_blindly(
+        self,
+        group: Sequence[Step[Any]],
+        decided: Decided | None,
+        meanwhile: Callable[[], None],
+    ) -> list[Outcome]:
+        # This may wait, for a connection that is dead or for locks.
+        asyncio.get_running_loop().call_soon(meanwhile)
         connection = await self._begun()
         try:
             if decided is None or self._is_void(decided):
-                asyncio.get_running_loop().call_soon(meanwhile)  # this may wait for locks
-                decided = await self._decided_under_locks(connection, group)
+                found = Found(
+                    self._plans.by_table(keys_of(group)), forgettings=self._memory.forgettings
+                )
+                decided = await self._groups.decide(connection, group, found, lock=True)
             if not decided.batch:
                 await connection.execute("ROLLBACK")
                 return decided.outcomes
@@ -160,23 +192,13 @@ class PostgresStore:
         self._memory.committed(decided.batch, ticket)
         return decided.outcomes
 
-    async def _decided_under_locks(
-        self, connection: "asyncpg.Connection[asyncpg.Record]", group: Sequence[Step[Any]]
-    ) -> Decided:
-        found = Found(self._plans.by_table(keys_of(group)))
-        # What another group decided until this one is sent would not know of it.
-        self._memory.blind = True
-        try:
-            return await self._groups.decide(connection, group, found, lock=True)
-        finally:
-            self._memory.blind = False
-
     def _is_void(self, decided: Decided) -> bool:
         """Whether something had to be forgotten since."""
-        return decided.found.mistakes != self._memory.mistakes
+        return decided.found.forgettings != self._memory.forgettings
 
     def _send(self, decided: Decided, meanwhile: Callable[[], None]) -> None:
         self._memory.sending(decided.batch)
+        self._memory.blind = False
         # At the loop's next turn, when the group's first statement has left.
         asyncio.get_running_loop().call_soon(meanwhile)
 
@@ -316,7 +338,12 @@ class PostgresStore:
 
     async def _looking_connection(self) -> "asyncpg.Connection[asyncpg.Record]":
         if self._looking is None or self._looking.is_closed():
-            self._looking = await connect(self._url)
+            backend = self._backend
+            connection = await connect(self._url)
+            if self._backend is not backend:  # this one may lead to the server of before
+                connection.terminate()
+                raise StoreUnavailable("the connection that writes was made anew meanwhile")
+            self._looking = connection
         return self._looking
 
     async def _connected(self) -> "asyncpg.Connection[asyncpg.Record]":

@@ -47,9 +47,10 @@ ASYNCPG_ERRORS = (
     asyncpg.InternalClientError,
 )
 
-# 22012 division by zero: by it a write says that a row is not as it was seen.
+# Division by zero: by it a write says that a row is not as it was found.
+_NOT_AS_FOUND = "22012"
 # 23505 unique, 40001 serialization, 40P01 deadlock, 55P03 lock not available
-_CONFLICT = frozenset({"22012", "23505", "40001", "40P01", "55P03"})
+_CONFLICT = frozenset({"23505", "40001", "40P01", "55P03"})
 # 22 data, 23 integrity: the statement was understood and its data refused.
 _REJECTED = ("22", "23")
 
@@ -69,6 +70,8 @@ def refused(exc: Exception) -> bool:
 
 def translated(exc: Exception) -> Exception:
     state = getattr(exc, "sqlstate", None)
+    if state == _NOT_AS_FOUND:
+        return StoreConflict("a row of the group is not as it was found")
     # Not str(exc): its DETAIL holds the row's values, and those hold prompts.
     said = f"{type(exc).__name__} {getattr(exc, 'constraint_name', None) or ''}".strip()
     if state in _CONFLICT:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -20,13 +20,17 @@ from schemas.tables import EventRow, Row
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
-class Part(NamedTuple):
-    """Rows of one table, ready to be sent."""
+class Filled(NamedTuple):
+    """A part of a write with its rows, ready to be sent."""
 
     part: sql.Part
     columns: list[list[Any]]
     # Rows that have to be of the transaction that they were found with.
     rows: list[RowKey]
+
+    @property
+    def row(self) -> type[Row]:
+        return self.part.plan.row
 
 
 @dataclass(slots=True)
@@ -36,21 +40,22 @@ class Decided:
     outcomes: list[Outcome]
     batch: Batch
     found: Found
-    rounds: list[list[Part]]
+    rounds: list[list[Filled]]
 
     @property
     def an_event(self) -> EventRow | None:
-        """One of the events that it writes."""
-        events = self.batch.inserts.get(EventRow)
-        return next(iter(events.values())) if events else None  # type: ignore[return-value]  # the key names the type
+        """One of the events that it writes, of an id that nobody else can have given."""
+        events: Any = self.batch.inserts.get(EventRow, {}).values()
+        # An id that follows from something (version 5) is given by whoever does the same.
+        return next((event for event in events if event.event_id.version != 5), None)
 
     @property
     def is_one_statement(self) -> bool:
-        """Whether it is written by one statement that holds an event: what becomes of that one can
-        be told without the transaction's id."""
+        """Whether it is written by one statement that holds an event of its own: what becomes of
+        that one can be told without the transaction's id."""
         batch = self.batch
         several = len(self.rounds) > 1 or batch.deletes or batch.forgotten or batch.sent
-        return not several and EventRow in batch.inserts
+        return not several and self.an_event is not None
 
 
 class Groups:
@@ -87,6 +92,9 @@ class Groups:
         if rest:
             await self._look_at_all(connection, rest, found, lock=lock)
         self._memory.looked(found)
+        if not lock:
+            named = [row_key((row, key)) for row, keys in found.unknown.items() for key in keys]
+            found.absent += [key for key in named if key not in found.rows]
 
     async def _look_at_wide(
         self,
@@ -128,18 +136,19 @@ class Groups:
             version = Version(Stamp(xid), plan.decode(values))
             found.add(plan.key_in(values), version, locked=lock)
 
-    def _encoded(self, batch: Batch, found: Found) -> list[list[Part]]:
+    def _encoded(self, batch: Batch, found: Found) -> list[list[Filled]]:
         inserts = [self._insert(row, list(rows.values())) for row, rows in batch.inserts.items()]
         by_table = self._plans.by_table
-        checks = [
-            *(self._check(row, keys) for row, keys in by_table(found.unwritten(batch)).items()),
-            *(self._absence(row, keys) for row, keys in by_table(found.uninserted(batch)).items()),
-        ]
+        absences = by_table(found.uninserted(batch)).items()
+        locking = [self._check(row, keys) for row, keys in by_table(found.unwritten(batch)).items()]
         first, *rest = [
             [self._update(batch, row, rows, first=not number) for row, rows in one.items()]
             for number, one in enumerate(batch.rounds)
         ] or [[]]
-        return [[*inserts, *checks, *first], *rest]
+        # They lock in this order, which is that of the looks under locks.
+        locking = sorted([*locking, *first], key=lambda filled: self._plans.order[filled.row])
+        absent = [self._absence(row, keys) for row, keys in absences]
+        return [[*inserts, *locking, *absent], *rest]
 
     async def write(self, connection: Connection, decided: Decided) -> str:
         """Write what was decided; return the transaction's id.
@@ -163,7 +172,7 @@ class Groups:
             await connection.execute(sql.SENT, *(list(column) for column in columns), target)
         return ticket
 
-    def _insert(self, row: type[Row], rows: list[Row]) -> Part:
+    def _insert(self, row: type[Row], rows: list[Row]) -> Filled:
         plan = self._plans.by_row[row]
         # Most columns of a new row are empty in the whole group; those are not sent at all.
         filled = [
@@ -173,40 +182,43 @@ class Groups:
         ]
         kind: Literal["events", "insert"] = "events" if row is EventRow else "insert"
         part = sql.Part(kind, plan, tuple(name for name, _ in filled))
-        return Part(part, [values for _, values in filled], [])
+        return Filled(part, [values for _, values in filled], [])
 
-    def _check(self, row: type[Row], keys: list[tuple[Any, ...]]) -> Part:
+    def _check(self, row: type[Row], keys: list[tuple[Any, ...]]) -> Filled:
         plan = self._plans.by_row[row]
+        keys.sort()
         part = sql.Part("check", plan, tuple(plan.key_names), by_transaction=True)
-        return Part(part, plan.encode_keys(keys), [row_key((row, key)) for key in keys])
+        return Filled(part, plan.encode_keys(keys), [row_key((row, key)) for key in keys])
 
-    def _absence(self, row: type[Row], keys: list[tuple[Any, ...]]) -> Part:
+    def _absence(self, row: type[Row], keys: list[tuple[Any, ...]]) -> Filled:
         plan = self._plans.by_row[row]
-        return Part(sql.Part("absence", plan, tuple(plan.key_names)), plan.encode_keys(keys), [])
+        return Filled(sql.Part("absence", plan, tuple(plan.key_names)), plan.encode_keys(keys), [])
 
     def _update(
         self, batch: Batch, row: type[Row], rows: dict[RowKey, Row], *, first: bool
-    ) -> Part:
+    ) -> Filled:
         plan, names = self._plans.by_row[row], batch.update_names[row]
         part = sql.Part("update", plan, names, by_transaction=first)
-        return Part(part, plan.encode(rows.values(), names), list(rows) if first else [])
+        keys = sorted(rows, key=itemgetter(1))
+        columns = plan.encode([rows[key] for key in keys], names)
+        return Filled(part, columns, keys if first else [])
 
     async def _run(
         self,
         connection: Connection,
-        parts: Sequence[Part],
+        parts: Sequence[Filled],
         stamps: Mapping[RowKey, Stamp],
         published: list[UUID],
         note: str | None,
     ) -> str:
         statement = sql.write(
-            tuple(part.part for part in parts), published=bool(published), note=note
+            tuple(filled.part for filled in parts), published=bool(published), note=note
         )
         arrays: list[list[Any]] = []
-        for part in parts:
-            arrays += part.columns
-            if part.part.by_transaction:
-                arrays.append([stamps.get(key, UNKNOWN.by).xid for key in part.rows])
+        for filled in parts:
+            arrays += filled.columns
+            if filled.part.by_transaction:
+                arrays.append([stamps.get(key, UNKNOWN.by).xid for key in filled.rows])
         if published:
             arrays.append(published)
         ticket: str = await connection.fetchval(statement, *map(self._array, arrays))

@@ -1,7 +1,8 @@
-"""PostgreSQL's statements, derived from the tables: the looks of a group in two, its writes in one.
+"""PostgreSQL's statements, derived from the tables: few looks at a group's rows, one write.
 
-A round trip costs more than a row, so a group makes three to five: BEGIN, a look or two where rows
-are named that are not remembered, write, COMMIT.
+A round trip costs more than a row. Mostly a group makes one, its write; what is not remembered was
+looked at before, over another connection. BEGIN and COMMIT come round a group that has no event,
+several rounds, deletes or marks, and round one that is decided under locks.
 """
 
 from collections.abc import Iterable, Iterator
@@ -157,10 +158,16 @@ def _update(part: Part, numbers: Iterator[int]) -> str:
 
 
 def _check(part: Part, numbers: Iterator[int]) -> str:
-    """Lock rows, and find those that are still of the transactions that were seen."""
+    """Lock rows, and find those that are still of the transactions that were seen.
+
+    Where there are none, the lock on their table is all the same what `money_reads.uncounted`
+    waits for.
+    """
     join = " AND ".join(f't."{name}" = u."{name}"' for name in part.names)
+    if part.by_transaction:
+        join += " AND t.xmin = u.seen"
     found = f"SELECT 1 FROM {part.plan.name} t JOIN {_unnest(part, numbers)} ON {join}"
-    return f"{found} AND t.xmin = u.seen FOR UPDATE OF t" if part.by_transaction else found
+    return f"{found} FOR UPDATE OF t"
 
 
 def _unnest(part: Part, numbers: Iterator[int]) -> str:

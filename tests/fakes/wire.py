@@ -38,6 +38,9 @@ class Wire:
         """From the next cut on, take no connection any more."""
         self._refuses = True
 
+    def accept_again(self) -> None:
+        self._refuses = False
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return self

@@ -92,27 +92,27 @@ async def test_a_limit_that_is_set_while_jobs_are_asked_for_holds_from_then_on(
 async def test_a_new_budget_waits_for_whoever_settles_a_call_without_having_seen_it(
     postgres_url: str,
 ) -> None:
-    async with world_on(postgres_url) as world:
-        job_id = await world.submit()
-        other = await asyncpg.connect(postgres_url)
+    async with two_processes(postgres_url) as (one, two):
+        job_id = await one.submit()
+        other, watching = [await asyncpg.connect(postgres_url) for _ in range(2)]
+        holding = other.transaction()
 
-        async def answer(_: PaintRequest) -> Painting:
-            raise asyncio.CancelledError  # the other process has it
-
-        world.provider.script.append(answer)
-        with suppress(asyncio.CancelledError):
-            await world.deliver(job_id)
-        async with other.transaction():
+        async def answer(request: PaintRequest) -> Painting:
+            await holding.start()
             await other.execute("SELECT 1 FROM jobs WHERE id = $1 FOR UPDATE", job_id)
-            await other.execute("SELECT 1 FROM budgets WHERE tenant = $1 FOR UPDATE", TENANT)
-            budget = asyncio.create_task(limit(world))
-            await blocked(other)
-            await other.execute(
-                "UPDATE provider_calls SET state = 'answered', due_at = NULL WHERE job_id = $1",
-                job_id,
-            )
+            return await paints(request)
+
+        one.provider.script.append(answer)
+        settling = asyncio.create_task(one.deliver(job_id))
+        await blocked(watching)
+        budget = asyncio.create_task(limit(two))
+        await blocked(watching, backends=2)
+        await holding.commit()
+        await settling
         assert (await budget).spent == COST
+        assert await stands(two) == [(NOTHING, COST)]
         await other.close()
+        await watching.close()
 
 
 async def test_a_batch_is_admitted_whole_or_not_at_all(world: World) -> None:

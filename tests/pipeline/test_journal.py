@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,6 +21,7 @@ from adapters.store import event_reads, job_reads
 from adapters.store.database import open_store
 from pipeline.journal import MAX_CONFLICTS, Journal, JournalClosed, JournalFull
 from pipeline.move import JobMoved, job_event, job_key, move_job
+from schemas.ids import id_from
 from schemas.step import Look, RowKey, RowsUnnamed, Step, Writes
 from schemas.tables import BlogRow, JobRow
 from states.table import State, Trigger
@@ -183,6 +185,52 @@ async def test_callers_of_a_large_group_go_on_by_halves_where_nothing_else_waits
         bench.gate.open()
         await asyncio.gather(first, *tasks)
         assert [len(group) for group in bench.gate.groups] == [1, 100, 50, 50]
+
+
+async def test_whoever_is_committed_is_told_so_while_the_next_group_cannot_be_written(
+    postgres_url: str,
+) -> None:
+    async with bench_on(postgres_url) as bench:
+        jobs = [new_job() for _ in range(20)]
+        await asyncio.gather(*asleep(*(create(job) for job in jobs), journal=bench.journal))
+        bench.gate.shut(after=1)
+        started, released = (
+            asleep(*(pull(job.id, trigger) for job in jobs), journal=bench.journal)
+            for trigger in (Trigger.START, Trigger.RELEASE)
+        )
+        await bench.gate.commit_waits()
+        bench.failpoints.arm(
+            "store.before_commit", times=1, error=lambda: StoreUnavailable("played")
+        )
+        bench.gate.open()
+        with pytest.raises(StoreUnavailable):
+            await asyncio.gather(*released)
+        assert all(task.done() for task in started)
+
+
+async def test_a_later_step_waits_for_one_on_its_row_that_has_to_be_decided_again(
+    postgres_url: str,
+) -> None:
+    async with bench_on(postgres_url) as bench:
+        job, blog = new_job(), RowKey(BlogRow, ("default", "post"))
+        await bench.journal.record(create(job))
+
+        def lease(look: Look, writes: Writes, token: str) -> None:
+            if token == "first":
+                look.require([blog])
+            found = look.get(JobRow, job.id)
+            assert found is not None
+            writes.update(found.changed(lease_token=token), job.id)
+
+        first, second = (
+            Step(token, partial(lease, token=token), (job_key(job.id),))
+            for token in ("first", "second")
+        )
+        # Beside a group of two, one step is enough for the next.
+        await asyncio.gather(*asleep(first, create(new_job()), second, journal=bench.journal))
+        found = await bench.job(job.id)
+        assert found is not None
+        assert found.lease_token == "second"
 
 
 async def test_whoever_is_committed_is_told_so_when_the_journal_closes(bench: Bench) -> None:
@@ -357,6 +405,63 @@ async def test_a_connection_cut_at_its_only_statement_neither_loses_nor_repeats_
         await has_versions(bench, job.id, [1, 2])
 
 
+async def test_an_event_that_anybody_could_have_written_tells_nothing_of_a_lost_reply(
+    postgres_url: str,
+) -> None:
+    """What another process did meanwhile must not pass for our own group."""
+    event = job_event(new_job(), at=NOW, event_id=id_from(uuid4(), "2"))
+
+    def tell(_: Look, writes: Writes) -> None:
+        writes.insert(event)
+
+    async with Wire(postgres_url) as wire, bench_on(wire.url) as bench:
+        await bench.journal.record(create(new_job()))
+        blog = BlogRow.of(tenant="default", blog_id="post")
+
+        def begin(look: Look, writes: Writes) -> None:
+            if look.get(BlogRow, *key.key) is None:
+                writes.insert(blog, *key.key)
+
+        key = RowKey(BlogRow, ("default", "post"))
+        bench.gate.shut()
+        tasks = asleep(Step("tell", tell), Step("begin", begin, (key,)), journal=bench.journal)
+        await bench.gate.commit_waits()
+        wire.cut, wire.at_write = Cut.BEFORE_ARRIVAL, True
+        wire.refuse_after_cut()
+        bench.gate.open()
+        await wire.was_cut.wait()
+        async with bench_on(postgres_url) as other:
+            await other.journal.record(Step("tell", tell))
+        wire.accept_again()
+        told, begun = await asyncio.gather(*tasks, return_exceptions=True)
+        by_hand = await asyncpg.connect(postgres_url)
+        blogs = await by_hand.fetchval("SELECT count(*) FROM blogs")
+        await by_hand.close()
+        assert (blogs == 1) == (not isinstance(begun, Exception))
+        assert isinstance(told, Exception)  # its event was there already
+
+
+async def test_a_write_that_still_waits_at_the_server_is_ended_before_it_is_repeated(
+    postgres_url: str,
+) -> None:
+    async with (
+        Wire(postgres_url) as wire,
+        bench_on(wire.url) as bench,
+        holding_the_jobs(postgres_url) as held,
+    ):
+        job = new_job()
+        await bench.journal.record(create(job))
+        wire.cut, wire.at_write = Cut.AFTER_ARRIVAL, True
+        async with held.transaction():
+            await held.execute("SELECT 1 FROM jobs FOR UPDATE")
+            starting = asyncio.create_task(bench.journal.record(pull(job.id, Trigger.START)))
+            async with asyncio.timeout(10):
+                while len(bench.gate.groups) < 3:
+                    await held.execute("SELECT 1")
+        assert (await starting).version == 2
+        await has_versions(bench, job.id, [1, 2])
+
+
 @pytest.mark.parametrize("cut", list(Cut))
 async def test_a_connection_cut_at_commit_neither_loses_nor_repeats_the_step(
     postgres_url: str, cut: Cut
@@ -444,10 +549,10 @@ async def test_a_deadlock_is_repeated(postgres_url: str) -> None:
     await other.close()
 
 
-async def blocked(connection: Any) -> None:
-    """Return when some backend waits for a lock."""
+async def blocked(connection: Any, backends: int = 1) -> None:
+    """Return when so many *backends* wait for locks."""
     async with asyncio.timeout(10):
-        while not await connection.fetchval(
+        while backends > await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE wait_event_type = 'Lock' AND datname = current_database()"
         ):
@@ -498,7 +603,7 @@ async def test_listeners_hear_of_exactly_what_was_committed(bench: Bench) -> Non
 
 async def test_a_row_that_no_step_named_cannot_be_looked_at(bench: Bench) -> None:
     step = Step("look", lambda look, _: look.get(JobRow, uuid4()), (job_key(uuid4()),))
-    with pytest.raises(LookupError, match="nothing locked it"):
+    with pytest.raises(LookupError, match="it was not looked for"):
         await bench.journal.record(step)
 
 

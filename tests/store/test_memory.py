@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.errors import CommitUnknown, StoreRejected
 from adapters.failpoints import Failpoints
@@ -17,7 +18,7 @@ from adapters.store.memory import CAREFUL_GROUPS
 from pipeline.move import JobMoved, job_key
 from schemas.requests import Period
 from schemas.step import Look, Outcome, RowKey, SentMark, Step, Writes
-from schemas.tables import ALL, BlogSlotRow, BudgetRow, EventRow, InboxRow, JobRow
+from schemas.tables import ALL, BlogRow, BlogSlotRow, BudgetRow, EventRow, InboxRow, JobRow
 from states.table import State, Trigger
 from tests.jobs import NOW, create, new_job, pull
 from tests.pipeline.test_journal import blocked
@@ -272,6 +273,39 @@ async def test_after_a_mistake_groups_are_decided_under_locks_for_a_while(
     assert found == [False] * CAREFUL_GROUPS + [True]
 
 
+async def test_beside_a_group_that_is_decided_under_locks_nothing_is_decided_ahead(
+    store: AnyStore, by_hand: Any, postgres_url: str
+) -> None:
+    job = await known_job(store)
+    watching = await asyncpg.connect(postgres_url)
+    async with by_hand.transaction():
+        await by_hand.execute("SELECT 1 FROM jobs FOR UPDATE")
+        committing = asyncio.create_task(store.commit([pull(job.id, Trigger.START)]))
+        await blocked(watching)
+        assert await store.decide([pull(job.id, Trigger.CANCEL)]) is None
+    await committing
+    assert await store.decide([pull(job.id, Trigger.CANCEL)]) is not None
+    await watching.close()
+
+
+async def test_a_look_ahead_that_cannot_be_made_holds_up_nobody(
+    store: AnyStore, by_hand: Any
+) -> None:
+    job = new_job()
+    await store.commit([create(job)])  # over the connection that writes, the only one so far
+    await by_hand.execute(
+        "UPDATE pg_database SET datallowconn = false WHERE datname = current_database()"
+    )
+    start = pull(job.id, Trigger.START)
+    with capture_logs() as logs:
+        assert [await store.decide([start]) for _ in range(CAREFUL_GROUPS)] == [
+            None
+        ] * CAREFUL_GROUPS
+    assert [line["event"] for line in logs] == ["groups_not_decided_ahead"]
+    (outcome,) = await store.commit([start])
+    assert outcome.answer.version == 2
+
+
 async def test_a_row_that_another_process_has_made_is_not_made_again(
     store: AnyStore, other: AnyStore
 ) -> None:
@@ -312,6 +346,25 @@ async def test_an_absence_by_which_something_else_is_decided_is_seen_to_last(
     await record(other, Step("limit", limit, (budget,)))
     assert [o.answer for o in await store.commit([step], decided)] == [True]
     assert [o.answer for o in await record(store, step)] == [True]
+
+
+async def test_an_absence_that_was_seen_without_a_lock_is_seen_to_last(
+    store: AnyStore, other: AnyStore
+) -> None:
+    job = await known_job(store)
+    blog = RowKey(BlogRow, ("default", "post"))
+
+    def note(look: Look, writes: Writes) -> bool:
+        noting(job.id, uuid4().hex).decide(look, writes)
+        return look.get(BlogRow, *blog.key) is not None
+
+    def begin(_: Look, writes: Writes) -> None:
+        writes.insert(BlogRow.of(tenant="default", blog_id="post"), *blog.key)
+
+    step = Step("note", note, (job_key(job.id),), (blog,))
+    decided = await store.decide([step])
+    await record(other, Step("begin", begin, (blog,)))
+    assert [o.answer for o in await store.commit([step], decided)] == [True]
 
 
 async def test_what_is_decided_beside_a_group_that_fails_is_decided_again(
