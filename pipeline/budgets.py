@@ -94,12 +94,9 @@ def book(look: Look, writes: Writes, moved: Iterable[tuple[tuple[Any, ...], JobR
     Every step that `record_moves` records ends with it.
     """
     jobs = [job for _, job in moved if job.held is not None and job.state not in HOLDING]
-    written = writes.last_updates(ProviderCallRow)
-    if not jobs and not written:
-        return
     calls = [
         (call, before)
-        for key, call in written
+        for key, call in writes.last_updates(ProviderCallRow)
         if (before := look.get(ProviderCallRow, *key)) is not None
         and (_charge(call) != _charge(before) or _is_settled(call))
     ]

@@ -191,6 +191,7 @@ class Memory:
 
     def sending(self, batch: Batch) -> None:
         """Know the rows of *batch* as they will be once it is committed."""
+        self.blind = False
         by = self._stamp = Stamp()
         for number, written in enumerate((batch.inserts, *batch.rounds)):
             for table, rows in written.items():

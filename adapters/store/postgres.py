@@ -198,7 +198,6 @@ class PostgresStore:
 
     def _send(self, decided: Decided, meanwhile: Callable[[], None]) -> None:
         self._memory.sending(decided.batch)
-        self._memory.blind = False
         # At the loop's next turn, when the group's first statement has left.
         asyncio.get_running_loop().call_soon(meanwhile)
 

@@ -187,18 +187,24 @@ async def test_callers_of_a_large_group_go_on_by_halves_where_nothing_else_waits
         assert [len(group) for group in bench.gate.groups] == [1, 100, 50, 50]
 
 
+async def one_committed_and_one_before_the_gate(bench: Bench) -> list[list[asyncio.Task[Any]]]:
+    """Two groups of twenty steps, on the same jobs; on PostgreSQL nobody has been told yet."""
+    jobs = [new_job() for _ in range(20)]
+    await asyncio.gather(*asleep(*(create(job) for job in jobs), journal=bench.journal))
+    bench.gate.shut(after=1)
+    tasks = [
+        asleep(*(pull(job.id, trigger) for job in jobs), journal=bench.journal)
+        for trigger in (Trigger.START, Trigger.RELEASE)
+    ]
+    await bench.gate.commit_waits()
+    return tasks
+
+
 async def test_whoever_is_committed_is_told_so_while_the_next_group_cannot_be_written(
     postgres_url: str,
 ) -> None:
     async with bench_on(postgres_url) as bench:
-        jobs = [new_job() for _ in range(20)]
-        await asyncio.gather(*asleep(*(create(job) for job in jobs), journal=bench.journal))
-        bench.gate.shut(after=1)
-        started, released = (
-            asleep(*(pull(job.id, trigger) for job in jobs), journal=bench.journal)
-            for trigger in (Trigger.START, Trigger.RELEASE)
-        )
-        await bench.gate.commit_waits()
+        started, released = await one_committed_and_one_before_the_gate(bench)
         bench.failpoints.arm(
             "store.before_commit", times=1, error=lambda: StoreUnavailable("played")
         )
@@ -235,14 +241,7 @@ async def test_a_later_step_waits_for_one_on_its_row_that_has_to_be_decided_agai
 
 async def test_whoever_is_committed_is_told_so_when_the_journal_closes(bench: Bench) -> None:
     """Those of a large group are told when the next one has been sent, which this one never is."""
-    jobs = [new_job() for _ in range(20)]
-    await asyncio.gather(*asleep(*(create(job) for job in jobs), journal=bench.journal))
-    bench.gate.shut(after=1)
-    started, released = (
-        asleep(*(pull(job.id, trigger) for job in jobs), journal=bench.journal)
-        for trigger in (Trigger.START, Trigger.RELEASE)
-    )
-    await bench.gate.commit_waits()
+    started, released = await one_committed_and_one_before_the_gate(bench)
     await bench.journal.close(within_seconds=0)
     answers = await asyncio.gather(*started, *released, return_exceptions=True)
     assert [isinstance(answer, JournalClosed) for answer in answers] == [False] * 20 + [True] * 20
