@@ -280,7 +280,10 @@ async def _commit_completion(
             data=facts,
             result=result,
             cost=manifest.cost,
-            warnings=[*current.warnings, *manifest.warnings],
+            # The same list is no change.
+            warnings=[*current.warnings, *manifest.warnings]
+            if manifest.warnings
+            else current.warnings,
         )
         for image in images:
             writes.insert(image, image.id)

@@ -59,11 +59,12 @@ async def record_moves(
 
 def _tallied(step: Step[T], at: datetime, cancels: UUID | None) -> Step[T]:
     def decide(look: Look, writes: Writes) -> T:
-        writes.tallied = True
+        writes.tallied, writes.needs_count = True, cancels is not None
         answer = step.decide(look, writes)
-        if writes.updates or cancels is not None:
+        if writes.updates or writes.needs_count:
             jobs = writes.last_updates(JobRow)
-            _count_moves(look, writes, jobs, at, cancels)
+            if writes.needs_count:
+                _count_moves(look, writes, jobs, at, cancels)
             book(look, writes, jobs)
         return cast("T", _as_left(answer, writes)) if isinstance(answer, JobRow) else answer
 
@@ -80,12 +81,10 @@ def _as_left(job: JobRow, writes: Writes) -> JobRow:
 
 def check_tallied(writes: Writes, before: JobRow, after: State) -> None:
     """Refuse a move that would change what a batch owes while nobody counts it: a defect."""
-    if (
-        before.batch_id is not None
-        and COUNTED_AS[before.state] != COUNTED_AS[after]
-        and not writes.tallied
-    ):
-        raise TypeError("a step that moves a batch's job is recorded by record_moves")
+    if before.batch_id is not None and COUNTED_AS[before.state] != COUNTED_AS[after]:
+        if not writes.tallied:
+            raise TypeError("a step that moves a batch's job is recorded by record_moves")
+        writes.needs_count = True
 
 
 def _count_moves(

@@ -10,8 +10,6 @@ pure: everything that differs between two runs (ids, the time) is made once.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import compress
-from operator import is_not
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -89,12 +87,14 @@ class Look:
         change of what is written once.
         """
         rows = self._rows
+        for _, row in writes.inserts:
+            row.take_named_since(None)  # it is kept; what it was made of need not be
         if writes.updates:
             seen: dict[RowKey, Row] = {}
             updates = []
             for key, row in writes.updates:
                 before = seen.get(key) or rows.get(key)
-                changed = set(row.__dict__) if before is None else _changed(before, row)
+                changed = _changed(before, row)
                 if changed:
                     seen[key] = row
                     updates.append((key, row))
@@ -109,12 +109,12 @@ class Look:
             rows.update(dict.fromkeys(writes.deletes))
 
 
-def _changed(before: Row, after: Row) -> set[str]:
+def _changed(before: Row | None, after: Row) -> set[str]:
+    names = after.take_named_since(before)  # mostly it was made of that very row
+    if before is None:
+        return set(after.__dict__)
     old, new = before.__dict__, after.__dict__
-    if [*old] == [*new]:  # one is a copy of the other, as nearly always
-        changed = set(compress(new, map(is_not, old.values(), new.values())))
-    else:
-        changed = {name for name, value in new.items() if old[name] is not value}
+    changed = {name for name in names or new if old[name] is not new[name]}
     for name in changed & after.__class__.WRITTEN_ONCE:
         if old[name] != new[name]:
             raise ValueError(f"{name} of {after.__class__.__name__} is written once")
@@ -125,7 +125,8 @@ class Writes:
     """What one step wants written."""
 
     __slots__ = (
-        "changed", "deletes", "forgotten", "inserts", "published", "sent", "tallied", "updates",
+        "changed", "deletes", "forgotten", "inserts", "needs_count", "published", "sent",
+        "tallied", "updates",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -143,6 +144,8 @@ class Writes:
         self.sent: list[SentMark] = []
         # Whether the jobs that it moves are counted where they count (`pipeline.tally`).
         self.tallied = False
+        # Whether one of them is to be counted otherwise than before.
+        self.needs_count = False
 
     def insert(self, row: Row, *key: Any) -> None:
         self.inserts.append((row_key((row.__class__, key)), row))

@@ -119,7 +119,7 @@ class TablePlan:
             for name in as_written
             if values[name] is not None
         }
-        return row.changed(**changes) if changes else row
+        return self.row.of_all(values | changes) if changes else row
 
     def key_in(self, values: Mapping[str, Any]) -> RowKey:
         key = self._key_values(values)

@@ -6,6 +6,7 @@ ordinary object. So rows in memory are such objects: they have the columns of th
 instances of it, and are not validated.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from types import FunctionType
 from typing import Any, ClassVar, Self
@@ -40,14 +41,28 @@ class Row(SQLModel):
         """The same row with other values; the row itself stays as it is."""
         return self.of_all(self.__dict__ | changes)
 
+    def take_named_since(self, before: Any) -> Iterable[str] | None:
+        return None  # nobody knows what an instance of this very class was made of
+
 
 class _Light:
     """An ordinary object that passes for an instance of the class of rows in its `__class__`."""
 
+    # Beside the columns: the row of which it was made, and what was named then.
+    __slots__ = ("__dict__", "_made_of")
+    _made_of: "tuple[_Light, dict[str, Any]] | None"
+
     def changed(self, **changes: Any) -> "_Light":
         row = type(self)()
         row.__dict__ = self.__dict__ | changes
+        row._made_of = (self, changes)
         return row
+
+    def take_named_since(self, before: Any) -> Iterable[str] | None:
+        """The columns that `changed` was given as it made this row of *before*; None where this was
+        made otherwise. It is told once: the row before is let go of."""
+        made_of, self._made_of = getattr(self, "_made_of", None), None
+        return made_of[1] if made_of is not None and made_of[0] is before else None
 
     def __eq__(self, other: object) -> bool:
         if self.__class__ is not other.__class__:
@@ -66,7 +81,8 @@ def _light(row: type[Row]) -> type[_Light]:
     for base in row.__mro__:
         if issubclass(base, Row):
             own = {name: one for name, one in vars(base).items() if _is_method(name, one)} | own
-    del own["changed"]  # `_Light` has one that takes less
+    for name in ("changed", "take_named_since"):
+        del own[name]  # `_Light` has its own
     return type(row.__name__, (_Light,), own)
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from schemas.requests import Approval
+from schemas.step import Look, RowKey, Writes
 from schemas.tables import BatchRow, InboxRow, JobRow
 from schemas.tables.row import Row
 from tests.jobs import NOW, new_job
@@ -48,3 +49,38 @@ def test_a_row_is_no_key() -> None:
 
 def test_a_row_shows_its_columns() -> None:
     assert repr(InboxRow.of_all({"subscriber": "a"})) == "InboxRow(subscriber='a')"
+
+
+def test_a_changed_row_knows_what_was_named_as_it_was_made() -> None:
+    row = JobRow.of_all(new_job().__dict__)
+    other = row.changed(attempt=2, resumes=0)
+    assert other.take_named_since(new_job()) is None
+    other = row.changed(attempt=2, resumes=0)
+    assert set(other.take_named_since(row) or ()) == {"attempt", "resumes"}
+    # It has let go of the row before, so that no row keeps all of its versions.
+    assert other.take_named_since(row) is None
+    assert new_job().take_named_since(row) is None
+
+
+def test_only_columns_of_another_value_are_taken_for_changed() -> None:
+    before = JobRow.of_all(new_job().__dict__)
+    key = RowKey(JobRow, (before.id,))
+    named, over, unchanged = (
+        before.changed(attempt=2, resumes=before.resumes),
+        before.changed(attempt=2).changed(resumes=3),
+        before.changed(attempt=before.attempt),
+    )
+    for after, changed in ((named, {"attempt"}), (over, {"attempt", "resumes"}), (unchanged, None)):
+        writes = Writes()
+        writes.update(after, before.id)
+        Look({key: before}, [key]).accept(writes)
+        assert writes.changed.get(JobRow) == changed
+        assert bool(writes.updates) == (changed is not None)
+
+
+def test_an_inserted_row_lets_go_of_what_it_was_made_of() -> None:
+    before = JobRow.of_all(new_job().__dict__)
+    row, writes = before.changed(position=2), Writes()
+    writes.insert(row, row.id)
+    Look({}, []).accept(writes)
+    assert row.take_named_since(before) is None
