@@ -13,7 +13,7 @@ import structlog
 
 from adapters import traces
 from adapters.errors import Unavailable
-from adapters.ports import Backoff, Clock, EventHandler, Ids
+from adapters.ports import Backoff, Clock, EventHandler, HandlerOfMany, Ids
 from schemas.events import CloudEvent, read_event
 
 log = structlog.get_logger()
@@ -27,11 +27,17 @@ Quarantine = Callable[[str, CloudEvent, int, str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Who wants which types. *handler* returns when the event's effect is durable."""
+    """Who wants which types. *handler* returns when the event's effect is durable.
+
+    *together* does so for several events at once, where that takes less: it answers for each, in
+    the same order, None or what *handler* would have raised. Where it raises itself, nothing is
+    known of any of them, and each is delivered alone.
+    """
 
     name: str
     types: frozenset[str]
     handler: EventHandler
+    together: HandlerOfMany | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +75,10 @@ class Delivery:
                     await self.subscription.handler(self.event)
                 return True
         except Unavailable as error:
-            self._log_failed(error)
+            self.note_failure(error)
             raise
         except Exception as error:
-            self.failures += 1
-            self._error = error_text(error)
-            self._log_failed(error)
+            self.note_failure(error)
             return False
         try:
             await self.quarantine(self.subscription.name, self.event, self.failures, self._error)
@@ -83,6 +87,13 @@ class Delivery:
             raise
         self._log_quarantined()
         return True
+
+    def note_failure(self, error: Exception) -> None:
+        """Note that the subscriber did not handle the event."""
+        if not isinstance(error, Unavailable):
+            self.failures += 1
+            self._error = error_text(error)
+        self._log_failed(error)
 
     def _log_failed(self, error: Exception) -> None:
         log.warning(

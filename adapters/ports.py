@@ -87,6 +87,9 @@ class Store(Protocol):
         Keys of the group's steps are disjoint.
         """
 
+    def send_only(self, types: frozenset[str] | None) -> None:
+        """Keep for sending (in the outbox) only events of *types* from now on; None: of all."""
+
     async def settle(self, ticket: str) -> list[Outcome] | None:
         """Say what became of an ambiguous commit: its outcomes, or None when it was rolled back.
 
@@ -130,6 +133,10 @@ class TaskQueue(Protocol):
 
 
 class EventBus(Protocol):
+    @property
+    def wanted(self) -> frozenset[str] | None:
+        """The types of events that a subscriber wants; None where only the other side knows."""
+
     async def publish(self, events: Sequence[EventRow]) -> list[Exception | None]:
         """Hand over stored events, which travel as `CloudEvent`s.
 
@@ -407,6 +414,7 @@ class Processes(Protocol):
 
 TaskHandler = Callable[[ImageTask], Awaitable["TaskAnswer"]]
 EventHandler = Callable[[CloudEvent], Awaitable[None]]
+HandlerOfMany = Callable[[Sequence[CloudEvent]], Awaitable[Sequence[Exception | None]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ import structlog
 from common import DSN, PAYLOAD, Sub, arun, gather_bounded, generate, peer_main
 
 from adapters.errors import NoSuchObject
-from adapters.local.bus import LocalEventBus, Subscription
+from adapters.local.bus import LocalEventBus
 from adapters.local.clock import SystemClock
 from adapters.local.ids import RandomIds, SystemEntropy
 from adapters.local.queue import LocalTaskQueue
@@ -210,10 +210,7 @@ async def at_work(store: AnyStore, concurrency: int) -> AsyncIterator[tuple[Swee
         concurrent_dispatches=concurrency,
     )
     bus = LocalEventBus(
-        [
-            Subscription(s.name, s.types, s.handler(journal, ids, machine.providers))
-            for s in SUBSCRIBERS
-        ],
+        [one.subscription(journal, ids, machine.providers) for one in SUBSCRIBERS],
         clock=clock,
         ids=ids,
         quarantine=partial(quarantine, journal=journal),
@@ -256,6 +253,8 @@ async def submitter() -> AsyncIterator[Sub]:
     clock = SystemClock()
     store = open_store(DSN)
     journal = Journal(store, clock, RandomIds(clock, SystemEntropy()))
+    # As where submitter and worker are one process, whose local bus knows what is wanted.
+    journal.send_only(frozenset().union(*(s.types for s in SUBSCRIBERS)))
     await journal.start()
 
     async def one(job_id: str) -> None:

@@ -4,7 +4,7 @@ A subscriber's step names its inbox row. Here that step is changed on its way to
 that no subscriber has to know of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -67,7 +67,13 @@ class _Altering:
         return getattr(self._journal, name)
 
     async def record(self, step: Step[Any]) -> Any:
-        return await self._journal.record(self._alter(step) if self._inbox in step.keys else step)
+        return await self._journal.record(self._altered(step))
+
+    async def record_all(self, steps: Sequence[Step[Any]]) -> list[Any]:
+        return await self._journal.record_all([self._altered(step) for step in steps])
+
+    def _altered(self, step: Step[Any]) -> Step[Any]:
+        return self._alter(step) if self._inbox in step.keys else step
 
 
 class _Forgetful(Look):

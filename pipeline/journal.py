@@ -113,6 +113,11 @@ class Journal:
         """Call *listener* with what was committed, when the callers are told of it."""
         self._listeners.append(listener)
 
+    def send_only(self, types: frozenset[str] | None) -> None:
+        """Keep only events of *types* for sending; None: all. What nobody wants has left as it
+        is written."""
+        self._store.send_only(types)
+
     async def start(self) -> None:
         await self._take_offset()
         self._writer = asyncio.create_task(self._write_groups(), name="journal")
@@ -148,19 +153,43 @@ class Journal:
         A step that has entered is never withdrawn: when its caller is cancelled it is written all
         the same. Raises `JournalFull` (creations only), `StoreUnavailable` (nothing was written).
         """
+        # Cancelling the caller cancels this future and not the entry, which stays in the queue.
+        answer: T = await self._enter(step)
+        return answer
+
+    async def record_all(self, steps: Sequence[Step[T]]) -> list[T | Exception]:
+        """Record *steps* as `record` does each; for each its answer, or what `record` would raise.
+
+        They need not share a commit, and none is withdrawn once it has entered. Raises
+        `JournalClosed` where none of them may enter any more.
+        """
+        entered = [self._enter(step) for step in steps]
+        answers: list[T | Exception] = []
+        try:
+            for one in entered:
+                try:
+                    answers.append(await one)
+                except Exception as exc:
+                    answers.append(exc)
+        except asyncio.CancelledError:
+            for one in entered:
+                one.cancel()
+            raise
+        return answers
+
+    def _enter(self, step: Step[Any]) -> asyncio.Future[Any]:
         if self._closed or self._writer is None:
             raise JournalClosed
+        entry = _Entry(step, asyncio.get_running_loop().create_future())
         if step.creates:
             if self._creations_waiting >= self._max_creations_waiting:
-                raise JournalFull
+                _answer(entry, error=JournalFull())
+                return entry.answer
             self._creations_waiting += 1
-        asked = traces.asked() if step.creates else None
-        entry = _Entry(step, asyncio.get_running_loop().create_future(), asked)
+            entry.asked = traces.asked()
         self._waiting.append(entry)
         self._news.set()
-        # Cancelling the caller cancels this future and not the entry, which stays in the queue.
-        answer: T = await entry.answer
-        return answer
+        return entry.answer
 
     async def read(
         self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs

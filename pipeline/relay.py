@@ -53,6 +53,7 @@ class Relay:
         self._journal = journal
         self._queue = queue
         self._bus = bus
+        self._wanted = bus.wanted
         self._clock = clock
         self._jobs: deque[Sending] = deque()
         self._events: deque[EventRow] = deque()
@@ -70,6 +71,7 @@ class Relay:
         self._to_queue, self._to_bus = _Line(clock), _Line(clock)
 
     def start(self) -> None:
+        self._journal.send_only(self._wanted)
         self._journal.subscribe(self.take)
         self.vital = tuple(
             self._spawn(loop)
@@ -86,10 +88,12 @@ class Relay:
         """Note what a commit made ready to be sent; called by the journal."""
         events: list[Any] = []
         jobs: list[Any] = []
+        wanted = self._wanted
         for writes in committed:
             for key, row in writes.inserts:
                 if key.row is EventRow:
-                    events.append(row)
+                    if wanted is None or row.type in wanted:  # type: ignore[attr-defined]  # the key names the type
+                        events.append(row)
                 elif key.row is JobRow:
                     jobs.append(row)
             for key, row in writes.updates:

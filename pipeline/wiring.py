@@ -365,10 +365,7 @@ async def consuming(limner: Limner, subscriber: str) -> AsyncIterator[None]:
 
 
 def _subscriptions(world: World, worker: Worker) -> list[Subscription]:
-    return [
-        Subscription(s.name, s.types, s.handler(worker.journal, world.ids, worker.providers))
-        for s in SUBSCRIBERS
-    ]
+    return [s.subscription(worker.journal, world.ids, worker.providers) for s in SUBSCRIBERS]
 
 
 def _consumers(world: World, worker: Worker) -> dict[str, Consumer]:

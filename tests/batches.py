@@ -53,9 +53,11 @@ async def drafted(world: World, job_id: UUID) -> CloudEvent:
 
 async def handle(world: World, event: CloudEvent) -> None:
     """Deliver an event to draft-promotion."""
-    await draft_promotion.promote_draft(
-        event, world.journal, world.worker.ids, world.worker.providers
+    (failure,) = await draft_promotion.promote_drafts(
+        [event], world.journal, world.worker.ids, world.worker.providers
     )
+    if failure is not None:
+        raise failure
 
 
 async def final_of(world: World, draft_id: UUID) -> UUID:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from adapters.delivery import Subscription
 from adapters.failpoints import NO_FAILPOINTS, Failpoints
 from adapters.local.bus import LocalEventBus
 from adapters.local.ids import RandomIds
@@ -151,7 +150,7 @@ async def world_on(
         concurrent_dispatches=concurrent_dispatches,
     )
     bus = bus_kind(
-        [Subscription(s.name, s.types, s.handler(journal, ids, providers)) for s in SUBSCRIBERS],
+        [one.subscription(journal, ids, providers) for one in SUBSCRIBERS],
         clock=clock,
         ids=ids,
         quarantine=partial(quarantine, journal=journal),

@@ -35,6 +35,8 @@ class PubSubBus:
         self._topic = topic_path
         self._call_seconds = call_seconds
 
+    wanted = None  # Pub/Sub alone knows who has subscribed to what
+
     async def publish(self, events: Sequence[EventRow]) -> list[Exception | None]:
         answers: list[Exception | None] = [None] * len(events)
         messages: list[tuple[int, PubsubMessage]] = []

@@ -1,18 +1,24 @@
 """The local event bus: without it a completed picture would never reach its blog."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeAlias
 
 import structlog
 
+from adapters import traces
 from adapters.delivery import Delivery, Patience, Quarantine, Subscription
 from adapters.errors import BusUnavailable, Unavailable
 from adapters.local.drain import finish_or_cancel
-from adapters.ports import Backoff, Clock, Ids
+from adapters.ports import Backoff, Clock, HandlerOfMany, Ids
 from schemas.events import CloudEvent, cloud_event
 from schemas.tables import EventRow
 
 log = structlog.get_logger()
+
+# For each event of a delivery None, or why its subscriber may still miss it.
+Ends: TypeAlias = Sequence[Exception | None]
+NO_ERROR: Ends = (None,)
 
 
 class LocalEventBus:
@@ -42,32 +48,47 @@ class LocalEventBus:
         self._clock = clock
         self._quarantine = quarantine
         self._patience = Patience(clock, ids, backoff or Backoff(), deterministic_failures)
-        self._running: set[asyncio.Task[None]] = set()
-        self._pausing: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Ends]] = set()
+        self._pausing: set[asyncio.Task[Any]] = set()
         self._drained = False
 
     @property
+    def wanted(self) -> frozenset[str]:
+        return frozenset(self._wanted)
+
+    @property
     def in_flight(self) -> int:
-        """Deliveries under way, those that wait for another try included."""
+        """Tasks that deliver, or wait for another try."""
         return len(self._running)
 
     async def publish(self, events: Sequence[EventRow]) -> list[Exception | None]:
-        deliveries: list[list[asyncio.Task[None]] | Exception] = []
-        for event in events:
+        answers: list[Exception | None] = [None] * len(events)
+        # For each subscriber its events, with their places among all.
+        wanted: dict[_Subscriber, dict[int, CloudEvent]] = {}
+        for place, event in enumerate(events):
+            subscribers = self._wanted.get(event.type)
+            if not subscribers:  # most events: not even their wire form is made
+                continue
             try:
-                deliveries.append(self._deliver_to_all(event))
+                travelling = cloud_event(event)
             except ValueError as error:  # one that cannot travel holds up no other
                 log.error("event_unpublishable", event_id=str(event.event_id), exc_info=error)
-                deliveries.append(error)
-        tasks = [task for one in deliveries if isinstance(one, list) for task in one]
-        if tasks:
+                answers[place] = error
+                continue
+            for subscriber in subscribers:
+                wanted.setdefault(subscriber, {})[place] = travelling
+        deliveries = [one for taken in wanted.items() for one in self._deliver_all(*taken)]
+        if deliveries:
             try:
-                await asyncio.wait(tasks)
+                await asyncio.wait([task for task, _ in deliveries])
             except asyncio.CancelledError:
-                for task in tasks:
+                for task, _ in deliveries:
                     task.cancel()
                 raise
-        return [_answer(one) if isinstance(one, list) else one for one in deliveries]
+        for task, places in deliveries:
+            for place, end in zip(places, _ends(task, len(places)), strict=True):
+                answers[place] = end or answers[place]
+        return answers
 
     async def drain(self, timeout_seconds: float) -> None:
         """Start no delivery more, let the running ones end, then cancel what remains.
@@ -79,40 +100,86 @@ class LocalEventBus:
             task.cancel()
         await finish_or_cancel(self._running, timeout_seconds=timeout_seconds, clock=self._clock)
 
-    def _deliver_to_all(self, event: EventRow) -> list[asyncio.Task[None]]:
-        wanted = self._wanted.get(event.type)
-        if not wanted:  # most events: not even their wire form is made
-            return []
-        travelling = cloud_event(event)
-        return [self._deliver_soon(subscriber, travelling) for subscriber in wanted]
+    def _deliver_all(
+        self, subscriber: "_Subscriber", wanted: dict[int, CloudEvent]
+    ) -> list[tuple[asyncio.Task[Ends], list[int]]]:
+        """Start to deliver; gives tasks, each with the places of its events."""
+        together = subscriber.subscription.together
+        if together is None or traces.enabled():  # each delivery has its own part of a trace
+            return [
+                (self._soon(self._deliver(subscriber, self._delivery(subscriber, event))), [place])
+                for place, event in wanted.items()
+            ]
+        events = list(wanted.values())
+        return [(self._soon(self._deliver_together(subscriber, together, events)), [*wanted])]
 
-    def _deliver_soon(self, subscriber: "_Subscriber", event: CloudEvent) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._deliver(subscriber, event))
+    def _soon(self, delivering: Coroutine[None, None, Ends]) -> asyncio.Task[Ends]:
+        task = asyncio.create_task(delivering)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
-    async def _deliver(self, subscriber: "_Subscriber", event: CloudEvent) -> None:
-        """Return when the subscriber has handled or quarantined *event*."""
-        delivery = Delivery(
+    def _delivery(self, subscriber: "_Subscriber", event: CloudEvent) -> Delivery:
+        return Delivery(
             subscriber.subscription,
             event,
             self._quarantine,
             self._patience.deterministic_failures,
         )
-        tries = 0
+
+    async def _deliver_together(
+        self, subscriber: "_Subscriber", together: HandlerOfMany, events: list[CloudEvent]
+    ) -> Ends:
+        """Deliver as many at once as there is room for; those that fail go on by themselves."""
+        ends: list[Exception | None] = [_closed()] * len(events)
+        alone: dict[int, asyncio.Task[Ends]] = {}
+        asked = 0
+        try:
+            while asked < len(events) and not self._drained:
+                free = await subscriber.take_slots(len(events) - asked)
+                some = range(asked, asked + free)
+                try:
+                    failures = await _ask(subscriber, together, [events[one] for one in some])
+                finally:
+                    subscriber.free_slots(free)
+                for one, failure in zip(some, failures or [None] * free, strict=True):
+                    ends[one] = None
+                    if failure is not None or failures is None:
+                        delivery = self._delivery(subscriber, events[one])
+                        if failure is not None:
+                            delivery.note_failure(failure)
+                        tries = 0 if failure is None else 1
+                        alone[one] = self._soon(self._deliver(subscriber, delivery, tries))
+                asked += free
+            if alone:
+                await asyncio.wait(alone.values())
+        except asyncio.CancelledError:
+            for task in alone.values():
+                task.cancel()
+            if not self._drained:
+                raise
+            if alone:  # the bus gives up what is left: what has ended well is told all the same
+                await asyncio.wait(alone.values())
+        for one, task in alone.items():
+            (ends[one],) = _ends(task, 1)
+        return ends
+
+    async def _deliver(self, subscriber: "_Subscriber", delivery: Delivery, tries: int = 0) -> Ends:
+        """Return when the subscriber has handled or quarantined its event."""
+        if tries:
+            await self._pause(tries)
         while not self._drained:
             await subscriber.slots.acquire()
             try:
                 if await delivery.attempt():
-                    return
+                    return NO_ERROR
             except Unavailable:
                 pass
             finally:
                 subscriber.slots.release()
             tries += 1
             await self._pause(tries)
-        raise BusUnavailable("the bus is closed")
+        raise _closed()
 
     async def _pause(self, tries: int) -> None:
         task = asyncio.current_task()
@@ -131,12 +198,49 @@ class _Subscriber:
         self.subscription = subscription
         self.slots = asyncio.Semaphore(concurrency)
 
+    async def take_slots(self, most: int) -> int:
+        """Take as many slots as are free, up to *most*; wait for the first one."""
+        await self.slots.acquire()
+        taken = 1
+        while taken < most and not self.slots.locked():
+            await self.slots.acquire()
+            taken += 1
+        return taken
 
-def _answer(deliveries: Sequence[asyncio.Task[None]]) -> Exception | None:
-    """What publish says of one event: a reason why some subscriber may still miss it, or None."""
-    answer: Exception | None = None
-    for task in deliveries:
-        error = BusUnavailable("the bus is closed") if task.cancelled() else task.exception()
-        if isinstance(error, Exception):
-            answer = error
-    return answer
+    def free_slots(self, number: int) -> None:
+        for _ in range(number):
+            self.slots.release()
+
+
+async def _ask(
+    subscriber: "_Subscriber", together: HandlerOfMany, events: list[CloudEvent]
+) -> Sequence[Exception | None] | None:
+    """Have *events* handled at once; gives for each None or its failure, or None: nobody knows."""
+    try:
+        failures = await together(events)
+        if len(failures) != len(events):
+            raise ValueError(f"{len(failures)} answers for {len(events)} events")
+    except Exception as error:  # perhaps for the sake of one of them
+        log.warning(
+            "events_delivered_alone",
+            subscriber=subscriber.subscription.name,
+            events=len(events),
+            error=type(error).__name__,
+            exc_info=not isinstance(error, Unavailable) and error,
+        )
+        return None
+    return failures
+
+
+def _closed() -> BusUnavailable:
+    return BusUnavailable("the bus is closed")
+
+
+def _ends(task: asyncio.Task[Ends], events: int) -> Ends:
+    """For each event of a delivery a reason why its subscriber may still miss it, or None."""
+    if task.cancelled():
+        return [_closed()] * events
+    error = task.exception()
+    if isinstance(error, Exception):
+        return [error] * events
+    return task.result()

@@ -83,6 +83,9 @@ class PostgresStore:
         """Which database this is, for a person, without its password."""
         return f"PostgreSQL {self._url.host}:{self._url.port or 5432}/{self._url.database}"
 
+    def send_only(self, types: frozenset[str] | None) -> None:
+        self._groups.sendable = tuple(sorted(types)) if types is not None else None
+
     async def decide(self, group: Sequence[Step[Any]]) -> Decided | None:
         if not self._memory.trusts_next_group():
             return None

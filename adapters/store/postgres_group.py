@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter, itemgetter
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -67,6 +67,8 @@ class Groups:
         self._memory = memory
         self._note = "'{}', '{}'".format(*note)
         self._array: Callable[[list[Any]], list[Any]] = list
+        # Types of events that are to be sent; None: all.
+        self.sendable: tuple[str, ...] | None = None
 
     async def begin_on(self, connection: Connection) -> None:
         """Find out how arrays are best given to this release of asyncpg."""
@@ -178,11 +180,13 @@ class Groups:
         filled = [
             (name, values)
             for name, values in zip(plan.names, plan.encode(rows, plan.names), strict=True)
-            if values.count(None) < len(values)
+            # Mostly the first one tells; to count takes a comparison of each.
+            if values[0] is not None or values.count(None) < len(values)
         ]
-        kind: Literal["events", "insert"] = "events" if row is EventRow else "insert"
-        part = sql.Part(kind, plan, tuple(name for name, _ in filled))
-        return Filled(part, [values for _, values in filled], [])
+        names, columns = tuple(name for name, _ in filled), [values for _, values in filled]
+        if row is EventRow:
+            return Filled(sql.Part("events", plan, names, sendable=self.sendable), columns, [])
+        return Filled(sql.Part("insert", plan, names), columns, [])
 
     def _check(self, row: type[Row], keys: list[tuple[Any, ...]]) -> Filled:
         plan = self._plans.by_row[row]

@@ -74,13 +74,14 @@ class Part(NamedTuple):
 
     The first update of rows, and a check of those that are only held against the database, have one
     array more: the transactions that have written the rows. An absence is a check of keys that have
-    no row.
+    no row. Events of *sendable* types, where given, are to be sent, else all.
     """
 
     kind: Literal["insert", "events", "update", "check", "absence"]
     plan: TablePlan
     names: tuple[str, ...]
     by_transaction: bool = False
+    sendable: tuple[str, ...] | None = None
 
 
 @cache
@@ -106,10 +107,10 @@ def write(parts: tuple[Part, ...], *, published: bool = False, note: str | None 
                 continue
             case "events":
                 ctes.append(
-                    f"w{place} AS ({_insert(part, numbers)} RETURNING event_id, position),"
-                    f" o{place} AS (INSERT INTO outbox (event_id, position)"
-                    f" SELECT event_id, position FROM w{place})"
+                    f"w{place} AS ({_insert(part, numbers)} RETURNING event_id, position, type)"
                 )
+                if part.sendable != ():
+                    ctes.append(f"o{place} AS ({_outbox(part.sendable, f'w{place}')})")
                 continue
             case "update":
                 ctes.append(f"w{place} AS ({_update(part, numbers)} RETURNING 1)")
@@ -141,6 +142,15 @@ def _insert(part: Part, numbers: Iterator[int]) -> str:
     return (
         f"INSERT INTO {part.plan.name} ({_quoted(part.names)})"
         f" SELECT {values} FROM {_unnest(part, numbers)}"
+    )
+
+
+def _outbox(sendable: tuple[str, ...] | None, events: str) -> str:
+    # The types stand in the text: they are ours, hold no quote, and are the same for a whole run.
+    types = ", ".join(f"'{one}'" for one in sendable or ())
+    of_types = "" if sendable is None else f" WHERE type IN ({types})"
+    return (
+        f"INSERT INTO outbox (event_id, position) SELECT event_id, position FROM {events}{of_types}"
     )
 
 

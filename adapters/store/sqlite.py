@@ -65,6 +65,8 @@ class SqliteStore:
         self._opening = threading.Lock()
         self._last_commit: tuple[str, list[Outcome]] | None = None
         self._commits = 0
+        # Types of events that are to be sent; None: all.
+        self._sendable: tuple[str, ...] | None = None
 
     works_beside = False
 
@@ -76,6 +78,9 @@ class SqliteStore:
     def describe(self) -> str:
         """Which database this is, for a person, without its password."""
         return f"SQLite {self._database}"
+
+    def send_only(self, types: frozenset[str] | None) -> None:
+        self._sendable = tuple(sorted(types)) if types is not None else None
 
     async def decide(self, group: Sequence[Step[Any]]) -> None:
         """Nothing: while a group is written, nobody else can look."""
@@ -256,8 +261,9 @@ class SqliteStore:
             last = connection.execute(sql.LAST_EVENT).fetchone() if row is EventRow else None
             columns = plan.encode(rows.values(), plan.names)
             connection.executemany(sql.insert(plan), zip(*columns, strict=True))
-            if last is not None:
-                connection.execute(sql.OUTBOX, last)
+            if last is not None and self._sendable != ():
+                types = self._sendable or ()
+                connection.execute(sql.outbox(self._sendable), (*last, *types))
         for one_round in batch.rounds:
             for row, changed in one_round.items():
                 plan, names = self._plans.by_row[row], batch.update_names[row]

@@ -6,17 +6,23 @@ from functools import cache
 from adapters.store.plans import TablePlan
 
 LAST_EVENT = "SELECT COALESCE(MAX(position), 0) FROM events"
-# Run right after the insert of a group's events, with the position before it.
-OUTBOX = (
-    "INSERT INTO outbox (event_id, position) SELECT event_id, position FROM events"
-    " WHERE position > ?"
-)
 FORGET = "DELETE FROM events WHERE position = ?"
 PUBLISHED = "DELETE FROM outbox WHERE event_id = ?"
 SENT = (
     "UPDATE jobs SET dispatched_to = ? WHERE id = ? AND attempt = ? AND dispatch = ?"
     " AND ended_at IS NULL"
 )
+
+
+@cache
+def outbox(sendable: tuple[str, ...] | None) -> str:
+    """Run right after the insert of a group's events, with the position before it and *sendable*,
+    the types that are to be sent; None: all."""
+    types = "" if sendable is None else f" AND type IN ({', '.join('?' * len(sendable))})"
+    return (
+        "INSERT INTO outbox (event_id, position) SELECT event_id, position FROM events"
+        f" WHERE position > ?{types}"
+    )
 
 
 @cache

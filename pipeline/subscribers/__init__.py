@@ -1,16 +1,19 @@
 """Who reacts to which events. Names never change: inboxes hold them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
+from adapters.delivery import Subscription
 from adapters.ports import EventHandler, Ids
 from pipeline.journal import Journal
 from pipeline.providers import Providers
 from pipeline.subscribers import blog_linking, draft_promotion
 from schemas.events import CloudEvent, EventType
 
-Reaction = Callable[[CloudEvent, Journal, Ids, Providers], Awaitable[None]]
+# Answers for each event None, or why it was not handled.
+Reaction = Callable[
+    [Sequence[CloudEvent], Journal, Ids, Providers], Awaitable[list[Exception | None]]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,24 +23,33 @@ class Subscriber:
     react: Reaction
 
     def handler(self, journal: Journal, ids: Ids, providers: Providers) -> EventHandler:
-        return partial(_react, self.react, journal=journal, ids=ids, providers=providers)
+        """Handles one event; raises why that could not be."""
 
+        async def handle(event: CloudEvent) -> None:
+            (failure,) = await self.react([event], journal, ids, providers)
+            if failure is not None:
+                raise failure
 
-def _react(
-    react: Reaction, event: CloudEvent, *, journal: Journal, ids: Ids, providers: Providers
-) -> Awaitable[None]:
-    return react(event, journal, ids, providers)
+        return handle
 
-
-def _link(event: CloudEvent, journal: Journal, ids: Ids, _: Providers) -> Awaitable[None]:
-    return blog_linking.link(event, journal, ids)
+    def subscription(self, journal: Journal, ids: Ids, providers: Providers) -> Subscription:
+        return Subscription(
+            self.name,
+            self.types,
+            self.handler(journal, ids, providers),
+            lambda events: self.react(events, journal, ids, providers),
+        )
 
 
 SUBSCRIBERS: tuple[Subscriber, ...] = (
-    Subscriber(blog_linking.NAME, frozenset({EventType.JOB_COMPLETED.value}), _link),
+    Subscriber(
+        blog_linking.NAME,
+        frozenset({EventType.JOB_COMPLETED.value}),
+        lambda events, journal, ids, _: blog_linking.link(events, journal, ids),
+    ),
     Subscriber(
         draft_promotion.NAME,
         frozenset({EventType.JOB_COMPLETED.value}),
-        draft_promotion.promote_draft,
+        draft_promotion.promote_drafts,
     ),
 )

@@ -5,6 +5,8 @@ row, and the place decides by rank and request order, so repetitions, delays and
 nothing.
 """
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -13,6 +15,7 @@ from adapters.ports import Ids
 from adapters.store import job_reads
 from pipeline.journal import Journal
 from pipeline.slots import Moment, Slot, offer
+from pipeline.subscribers.together import record_steps
 from schemas.events import CloudEvent
 from schemas.ids import read_id
 from schemas.step import Look, RowKey, Step, Writes
@@ -24,12 +27,30 @@ log = structlog.get_logger(__name__)
 NAME = "blog-linking"
 
 
-async def link(event: CloudEvent, journal: Journal, ids: Ids) -> None:
-    """Offer the first picture of a completed job to its slot."""
-    if event.data["blog_id"] is None:
-        return
-    may_stand = not await _was_refused(event, journal)
-    outcome = await journal.record(link_step(event, Moment.now(journal, ids), may_stand=may_stand))
+async def link(events: Sequence[CloudEvent], journal: Journal, ids: Ids) -> list[Exception | None]:
+    """Offer the first picture of each completed job to its slot; for each None, or its failure."""
+    finals = [event for event in events if _is_placed(event) and _draft_of(event) is not None]
+    answers = await asyncio.gather(*(_was_refused(event, journal) for event in finals))
+    refused = {event.id for event, answer in zip(finals, answers, strict=True) if answer}
+    steps = [
+        link_step(event, Moment.now(journal, ids), may_stand=event.id not in refused)
+        if _is_placed(event)
+        else None
+        for event in events
+    ]
+    return await record_steps(events, steps, journal, _tell)
+
+
+def _is_placed(event: CloudEvent) -> bool:
+    return event.data["blog_id"] is not None
+
+
+def _draft_of(event: CloudEvent) -> str | None:
+    draft_id: str | None = event.data.get("draft_job_id")
+    return draft_id
+
+
+def _tell(event: CloudEvent, outcome: str) -> None:
     log.info(
         "picture_linked",
         job_id=event.data["job_id"],
@@ -43,9 +64,8 @@ async def _was_refused(event: CloudEvent, journal: Journal) -> bool:
 
     Nobody can decide so once the final is completed, so this may be read before the step.
     """
-    draft_id = event.data.get("draft_job_id")
-    if draft_id is None:
-        return False
+    draft_id = _draft_of(event)
+    assert draft_id is not None
     last = await journal.read(job_reads.last_promotion, event.tenant, read_id(draft_id))
     return last is not None and last.decision is Decision.REJECTED
 

@@ -4,8 +4,8 @@ Only the first decision about a draft is ever its own. Whatever somebody else de
 cancelled batch buys nothing, and a deleted blog or an exhausted budget leaves it blocked.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 from uuid import UUID
 
 import structlog
@@ -18,6 +18,7 @@ from pipeline.move import job_key
 from pipeline.new_job import blog_is_deleted
 from pipeline.promote import Candidate, approve, block
 from pipeline.providers import Providers
+from pipeline.subscribers.together import record_steps
 from pipeline.tally import batch_key
 from schemas.events import CloudEvent
 from schemas.ids import read_id
@@ -29,13 +30,22 @@ log = structlog.get_logger(__name__)
 NAME = "draft-promotion"
 
 
-async def promote_draft(
-    event: CloudEvent, journal: Journal, ids: Ids, providers: Providers
-) -> None:
-    """Buy the final of a completed draft, if its batch says so."""
-    if event.data.get("batch_id") is None or not event.data["is_draft"]:
-        return
-    outcome = await journal.record(_promotion(event, journal.now(), ids, providers))
+async def promote_drafts(
+    events: Sequence[CloudEvent], journal: Journal, ids: Ids, providers: Providers
+) -> list[Exception | None]:
+    """Buy the finals of drafts whose batches say so; for each event None, or its failure."""
+    steps = [
+        _promotion(event, journal.now(), ids, providers) if _is_of_batch(event) else None
+        for event in events
+    ]
+    return await record_steps(events, steps, journal, _tell)
+
+
+def _is_of_batch(event: CloudEvent) -> bool:
+    return event.data.get("batch_id") is not None and bool(event.data["is_draft"])
+
+
+def _tell(event: CloudEvent, outcome: str) -> None:
     log.info("draft_handled", draft_job_id=event.data["job_id"], outcome=outcome)
 
 
@@ -43,9 +53,14 @@ def _promotion(event: CloudEvent, now: datetime, ids: Ids, providers: Providers)
     draft_id, batch_id = read_id(event.data["job_id"]), read_id(event.data["batch_id"])
     blog_id = event.data["blog_id"]
 
-    @cache  # most batches buy nothing, and need no ids; decided again, it gets the same ones
+    # Most batches buy nothing, and need no ids; decided again, a step gets the same ones. To make a
+    # function with a cache takes as long as three ids.
+    made: list[tuple[UUID, tuple[UUID, UUID]]] = []
+
     def new_ids() -> tuple[UUID, tuple[UUID, UUID]]:
-        return ids.new(), (ids.new(), ids.new())
+        if not made:
+            made.append((ids.new(), (ids.new(), ids.new())))
+        return made[0]
 
     def decide(look: Look, writes: Writes) -> str:
         if look.get(InboxRow, NAME, event.id) is not None:

@@ -1,4 +1,4 @@
-"""Events: the history of every stream and the outbox in one; and what consumers did with them."""
+"""Events: the history of every stream, what of it is to be sent, and what consumers did with it."""
 
 from datetime import datetime
 from typing import Any
@@ -51,7 +51,7 @@ class Event(EventRow, table=True):
 
 
 class Outbox(Row, table=True):
-    """Events that have not left for the bus; the store adds each with its event's insert.
+    """Events that have yet to leave for the bus; the store adds each that does with its insert.
 
     A table of its own: a mark on the event would write its row and all of its indexes anew.
     """

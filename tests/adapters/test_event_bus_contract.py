@@ -1,8 +1,8 @@
 """What every event bus promises. An adapter joins by a maker in `BUSES`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -98,6 +98,21 @@ def local(
     return LocalEventBus(subscriptions, clock=clock, ids=ids, quarantine=quarantine, **options)
 
 
+def local_together(
+    subscriptions: tuple[Subscription, ...], *args: Any, **options: Any
+) -> LocalEventBus:
+    """Its subscribers take several events at once."""
+
+    def many(one: Subscription) -> Subscription:
+        async def together(events: Sequence[CloudEvent]) -> list[Exception | None]:
+            ends = await asyncio.gather(*map(one.handler, events), return_exceptions=True)
+            return [end if isinstance(end, Exception) else None for end in ends]
+
+        return replace(one, together=together)
+
+    return local(tuple(map(many, subscriptions)), *args, **options)
+
+
 def cloud(
     subscriptions: tuple[Subscription, ...],
     clock: FakeClock,
@@ -108,8 +123,8 @@ def cloud(
     return CloudBus(subscriptions, clock=clock, ids=ids, quarantine=quarantine, **options)
 
 
-BUSES = {"local": local, "cloud": cloud}
-LOCAL = pytest.mark.parametrize("delivery", ["local"], indirect=True)
+BUSES = {"local": local, "local, together": local_together, "cloud": cloud}
+LOCAL = pytest.mark.parametrize("delivery", ["local", "local, together"], indirect=True)
 
 
 @pytest.fixture(params=BUSES)
@@ -166,6 +181,112 @@ async def test_events_of_one_publish_are_handled_at_the_same_time(
     await delivery.clock.advance(1)
     assert published.result() == [None] * 50
     assert linker.most_busy == 50
+
+
+@pytest.mark.parametrize("error", [ValueError("a defect"), StoreUnavailable("down")])
+async def test_where_several_at_once_raise_each_is_delivered_alone_and_at_once(
+    error: Exception,
+) -> None:
+    delivery = Delivery(FakeClock(), local)
+    linker = Linker(delivery.clock, errors={2: [ValueError("poison")] * 99})
+    asked: list[int] = []
+
+    async def together(events: Sequence[CloudEvent]) -> list[Exception | None]:
+        asked.append(len(events))
+        raise error
+
+    bus = delivery.bus(replace(linker.wants(), together=together))
+    with capture_logs() as logs:
+        published = soon(bus.publish([event(1), event(2), event(3)]))
+        await delivery.clock.settle()
+    (told,) = [one for one in logs if one["event"] == "events_delivered_alone"]
+    assert (told["subscriber"], told["events"]) == ("linker", 3)
+    assert (asked, sorted(linker.handled)) == ([3], [1, 3])
+    await delivery.clock.advance(600)
+    assert published.result() == [None] * 3
+    assert [(number, failures) for _, number, failures, _ in delivery.dead_letters.kept] == [(2, 5)]
+    assert len([number for number, _ in linker.tried if number == 2]) == 5
+
+
+async def test_what_fails_among_several_comes_again_alone() -> None:
+    delivery = Delivery(FakeClock(), local)
+    linker = Linker(delivery.clock, errors={2: [ValueError("poison")] * 99})
+    asked: list[list[int]] = []
+
+    async def together(events: Sequence[CloudEvent]) -> list[Exception | None]:
+        asked.append([event.id.int for event in events])
+        return [linker.errors[2].pop() if event.id.int == 2 else None for event in events]
+
+    bus = delivery.bus(replace(linker.wants(), together=together), concurrency_per_subscriber=2)
+    published = soon(bus.publish([event(1), event(2), event(3)]))
+    await delivery.clock.advance(600)
+    assert (asked, linker.handled) == ([[1, 2], [3]], [])
+    assert [number for number, _ in linker.tried] == [2] * 4
+    assert [(number, failures) for _, number, failures, _ in delivery.dead_letters.kept] == [(2, 5)]
+    assert published.result() == [None] * 3
+
+
+async def test_too_few_answers_say_nothing_of_any_event() -> None:
+    delivery = Delivery(FakeClock(), local)
+    linker = Linker(delivery.clock)
+
+    async def together(events: Sequence[CloudEvent]) -> list[Exception | None]:
+        return [None]
+
+    bus = delivery.bus(replace(linker.wants(), together=together))
+    assert await bus.publish([event(1), event(2)]) == [None] * 2
+    assert (sorted(linker.handled), bus.in_flight) == ([1, 2], 0)
+
+
+async def test_a_bus_says_which_types_are_wanted_where_it_knows(delivery: Delivery) -> None:
+    linker = Linker(delivery.clock)
+    bus = delivery.bus(linker.wants(COMPLETED), linker.wants(COMPLETED, FAILED, name="other"))
+    known = isinstance(bus, LocalEventBus)
+    assert bus.wanted == ({COMPLETED, FAILED} if known else None)
+
+
+@LOCAL
+async def test_an_event_that_one_of_two_subscribers_may_miss_has_not_left(
+    delivery: Delivery,
+) -> None:
+    failing, well = Linker(delivery.clock), Linker(delivery.clock)
+    failing.errors[1] = [StoreUnavailable("down") for _ in range(99)]
+    backoff = Backoff(first=timedelta(seconds=60))
+    bus = delivery.bus(failing.wants(), well.wants(name="well"), backoff=backoff)
+    published = soon(bus.publish([event(1)]))
+    await delivery.clock.settle()
+    await bus.drain(timeout_seconds=1)
+    (answer,) = await published
+    assert isinstance(answer, BusUnavailable)
+    assert well.handled == [1]
+
+
+@LOCAL
+async def test_what_was_handled_before_a_drain_gave_up_has_left(delivery: Delivery) -> None:
+    linker = Linker(delivery.clock, errors={2: [ValueError("once")]})
+    bus = delivery.bus(linker.wants())
+    published = soon(bus.publish([event(1), event(2), event(3)]))
+    await delivery.clock.settle()
+    linker.seconds = 500
+    await delivery.clock.advance(10)
+    draining = asyncio.create_task(bus.drain(timeout_seconds=10))
+    await delivery.clock.advance(10)
+    assert draining.done()
+    first, hanging, last = published.result()
+    assert (first, last, sorted(linker.handled)) == (None, None, [1, 3])
+    assert isinstance(hanging, BusUnavailable)
+
+
+@LOCAL
+async def test_a_cancelled_publish_cancels_what_goes_on_alone(delivery: Delivery) -> None:
+    linker = Linker(delivery.clock, errors={1: [ValueError("once")]})
+    bus = delivery.bus(linker.wants())
+    published = soon(bus.publish([event(1), event(2)]))
+    await delivery.clock.settle()
+    published.cancel()
+    await delivery.clock.advance(600)
+    assert published.cancelled()
+    assert (linker.handled, bus.in_flight) == ([2], 0)
 
 
 async def test_a_subscriber_gets_no_more_at_once_than_it_is_allowed(delivery: Delivery) -> None:

@@ -28,6 +28,8 @@ from pipeline.errors import (
 )
 from pipeline.move import move_job
 from pipeline.retry import retry
+from pipeline.subscribers import draft_promotion
+from schemas.events import CloudEvent
 from schemas.replies import BatchStatus, BatchStatusResponse
 from schemas.requests import MAX_POSITION, BatchImageGenerationRequest
 from schemas.step import Writes
@@ -37,6 +39,7 @@ from tests.batches import (
     approve,
     ask,
     batch,
+    decisions,
     drafted,
     final_of,
     handle,
@@ -188,6 +191,27 @@ async def test_the_quality_of_an_image_is_that_of_its_final(world: World) -> Non
     finals_only = await ask(world, {}, {"quality": "ultra"}, workflow="final_only")
     jobs = [await world.job(job_id) for job_id in finals_only.job_ids]
     assert [(job.quality, job.is_draft) for job in jobs] == [("high", False), ("ultra", False)]
+
+
+async def test_several_drafts_get_their_finals_together_each_once(world: World) -> None:
+    """A draft of no batch, or of one that waits for an approval, gets none."""
+    reply = await ask(world, {}, {}, blog_id="post")
+    waiting = await ask(world, {}, approval="required")
+    alone = await world.submit(quality="draft")
+    drafts = [*reply.job_ids, *waiting.job_ids, alone]
+    events = [await drafted(world, job_id) for job_id in drafts]
+    for _ in range(2):
+        assert await together(world, *events) == [None] * 4
+    finals = [(await world.job(job_id)).final_job_id for job_id in drafts]
+    assert [final is not None for final in finals] == [True, True, False, False]
+    for job_id in reply.job_ids:
+        assert len(await decisions(world, job_id)) == 1
+
+
+async def together(world: World, *events: CloudEvent) -> list[Exception | None]:
+    return await draft_promotion.promote_drafts(
+        events, world.journal, world.worker.ids, world.worker.providers
+    )
 
 
 async def test_a_batch_is_completed_when_its_finals_are_and_not_before(world: World) -> None:

@@ -43,7 +43,11 @@ async def completed(world: World, **fields: Any) -> tuple[UUID, CloudEvent]:
 
 
 async def link(world: World, event: CloudEvent) -> None:
-    await blog_linking.link(event, world.journal, world.worker.ids)
+    assert await link_together(world, event) == [None]
+
+
+async def link_together(world: World, *events: CloudEvent) -> list[Exception | None]:
+    return await blog_linking.link(events, world.journal, world.worker.ids)
 
 
 async def slots(world: World, blog_id: str = "post") -> list[BlogSlot]:
@@ -62,6 +66,28 @@ async def test_a_completed_picture_fills_its_slot(world: World) -> None:
     assert slot.image_id is not None
     history = await world.history("slot", "post/hero/1")
     assert [(one.seq, one.type) for one in history] == [(1, "blog.image.linked")]
+
+
+async def test_several_pictures_are_linked_together_as_each_alone(world: World) -> None:
+    first, one = await completed(world, blog_id="post")
+    _, nowhere = await completed(world)
+    second, other = await completed(world, blog_id="post")
+    await link(world, one)
+    assert await link_together(world, one, nowhere, other) == [None] * 3
+    assert standing(await slots(world)) == [("inline", 1, first), ("inline", 2, second)]
+    assert [slot.version for slot in await slots(world)] == [1, 1]
+
+
+async def test_a_picture_that_cannot_be_linked_fails_alone_among_several(world: World) -> None:
+    first, one = await completed(world, blog_id="post")
+    _, nowhere = await completed(world)
+    _, bad = await completed(world, blog_id="post")
+    last, other = await completed(world, blog_id="post")
+    bad = bad.model_copy(update={"data": bad.data | {"alt_text": "half a character: \ud800"}})
+    answers = await link_together(world, one, nowhere, bad, other)
+    assert isinstance(answers[2], ValueError)
+    assert [answers[place] for place in (0, 1, 3)] == [None] * 3
+    assert {slot.job_id for slot in await slots(world)} == {first, last}
 
 
 async def test_a_late_final_of_a_draft_that_was_rejected_is_a_mere_candidate(

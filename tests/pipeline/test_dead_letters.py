@@ -1,7 +1,7 @@
 """An event that stands aside is delivered again or given up, and never done twice or lost."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from uuid import UUID, uuid4
 
 import pytest
@@ -97,7 +97,9 @@ async def test_an_event_about_which_there_is_nothing_to_do_leaves_too(world: Wor
 
 
 async def test_an_unreachable_database_is_no_failure_of_the_subscriber(world: World) -> None:
-    async def react(event: CloudEvent, journal: Journal, ids: Ids, _: Providers) -> None:
+    async def react(
+        events: Sequence[CloudEvent], journal: Journal, ids: Ids, _: Providers
+    ) -> list[Exception | None]:
         raise StoreUnavailable("away")
 
     event = await put_aside(world, "moody")

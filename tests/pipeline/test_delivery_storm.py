@@ -15,6 +15,7 @@ from pipeline.subscribers import blog_linking
 from schemas.events import CloudEvent, dataschema
 from schemas.step import Look, Step, Writes
 from schemas.tables import BlogSlot, Event, ImageRow, Inbox, SlotCandidate
+from tests.handled import link
 from tests.jobs import NOW
 from tests.world import TENANT, World, world_on
 
@@ -62,7 +63,7 @@ async def deliver(world: World, deliveries: list[CloudEvent], chance: random.Ran
     """Deliver all, many at once; some are given up on the way, which their events survive."""
     for start in range(0, len(deliveries), AT_ONCE):
         tasks = [
-            asyncio.create_task(blog_linking.link(event, world.journal, world.worker.ids))
+            asyncio.create_task(link(event, world.journal, world.worker.ids))
             for event in deliveries[start : start + AT_ONCE]
         ]
         await asyncio.sleep(0)

@@ -1,6 +1,7 @@
 """Each promise of the journal, on SQLite and on PostgreSQL."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -377,6 +378,41 @@ async def test_an_entered_step_is_not_withdrawn_when_its_caller_is_cancelled(
     await bench.journal.record(create(new_job()))
     assert await bench.job(waiting.id) is not None
     assert bench.journal.steps == 3
+
+
+async def test_steps_that_are_recorded_together_are_answered_each_for_itself(
+    bench: Bench,
+) -> None:
+    job, other = new_job(), new_job()
+    made, lost, made_too = await bench.journal.record_all(
+        [create(job), pull(job.id, Trigger.COMPLETE), create(other)]
+    )
+    assert isinstance(lost, JobMoved)
+    assert (made, made_too) == (job.id, other.id)
+    assert await bench.journal.record_all([]) == []
+
+
+async def test_steps_recorded_together_are_written_though_their_caller_is_cancelled(
+    bench: Bench,
+) -> None:
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: told.append(said["message"]))
+    first = await bench.hold()
+    job = new_job()
+    steps = [create(job), pull(job.id, Trigger.START), pull(job.id, Trigger.COMPLETE)]
+    task = asyncio.create_task(bench.journal.record_all(steps))
+    await settled()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    bench.gate.open()
+    await first
+    # Behind the one that loses.
+    moved = await bench.journal.record(pull(job.id, Trigger.RECEIVE))
+    assert moved.version == 3
+    del task
+    gc.collect()
+    assert not told
 
 
 async def test_a_lost_reply_is_answered_as_committed_and_done_once(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from adapters.errors import ProviderBusy
@@ -48,6 +49,34 @@ async def test_every_event_that_left_is_marked(database_url: str) -> None:
         async with asyncio.timeout(20):
             while await world.store.read(event_reads.unpublished_events, world.journal.now(), 10):
                 pass
+
+
+async def test_an_event_that_nobody_wants_has_left_as_it_is_written(database_url: str) -> None:
+    async with world_on(database_url) as world:
+        await world.submit()  # by a process that does not know what is wanted
+        unsent = await world.store.read(event_reads.unpublished_events, world.journal.now(), 10)
+        assert [event.type for event in unsent] == ["image.job.queued"]
+        world.relay.start()
+        await world.sweep.take_over()
+        assert world.bus.wanted == {"image.job.completed"}
+        given: list[tuple[str, str]] = []
+        take = world.bus.publish
+
+        async def note(events: Sequence[EventRow]) -> list[Exception | None]:
+            given.extend((event.stream_id, event.type) for event in events)
+            return await take(events)
+
+        world.bus.publish = note  # type: ignore[method-assign]  # listens
+        job_id = await world.submit(blog_id="post")
+        await world.deliver(job_id)
+        await all_linked(world, "post", 1)
+        async with asyncio.timeout(20):
+            while await world.store.read(event_reads.unpublished_events, world.journal.now(), 10):
+                pass
+        assert [kind for stream, kind in given if stream == str(job_id)] == ["image.job.completed"]
+        history = await world.history("job", str(job_id))
+        assert [event.seq for event in history] == [1, 2, 3, 4]
+        await world.relay.stop()
 
 
 async def test_a_moment_is_told_to_the_queue_by_the_queues_own_clock(sqlite_url: str) -> None:

@@ -309,10 +309,11 @@ async def test_an_event_that_a_subscriber_cannot_digest_is_put_aside(world: Worl
     poisoned = (await all_events(world))[-1].event_id
     tried: list[UUID] = []
 
-    async def react(event: CloudEvent, journal: Journal, ids: object, _: Providers) -> None:
-        tried.append(event.id)
-        if event.id == poisoned:
-            raise KeyError("images")
+    async def react(
+        events: Sequence[CloudEvent], journal: Journal, ids: object, _: Providers
+    ) -> list[Exception | None]:
+        tried.extend(event.id for event in events)
+        return [KeyError("images") if event.id == poisoned else None for event in events]
 
     moody = Subscriber("moody", frozenset({COMPLETED.value}), react)
     replay = replay_of(world, subscribers=[moody])
@@ -325,7 +326,9 @@ async def test_an_event_that_a_subscriber_cannot_digest_is_put_aside(world: Worl
 async def test_an_unreachable_database_ends_the_part_and_puts_nothing_aside(world: World) -> None:
     await world.deliver(await world.submit(blog_id="post"))
 
-    async def react(event: CloudEvent, journal: Journal, ids: object, _: Providers) -> None:
+    async def react(
+        events: Sequence[CloudEvent], journal: Journal, ids: object, _: Providers
+    ) -> list[Exception | None]:
         raise StoreUnavailable("away")
 
     moody = Subscriber("moody", frozenset({COMPLETED.value}), react)

@@ -17,7 +17,6 @@ from pipeline.errors import ImageInUse, NoSuchBlog
 from pipeline.legal_hold import hold_blog
 from pipeline.retention import Retention
 from pipeline.submit import submit
-from pipeline.subscribers.blog_linking import link
 from schemas.cursors import EventCursor
 from schemas.requests import ImageGenerationRequest
 from schemas.retention import Kind, RetentionSettings
@@ -26,6 +25,7 @@ from schemas.tables import Event, IdempotencyKey, Image, Inbox, Outbox
 from states.table import State
 from tests.batches import approve, ask, completion, final_of, refuse
 from tests.fakes.clock import FakeClock
+from tests.handled import link
 from tests.world import TENANT, World, world_on
 
 DAY = 86_400.0

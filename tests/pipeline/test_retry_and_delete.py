@@ -18,13 +18,13 @@ from pipeline.delete import delete_blog, delete_image
 from pipeline.errors import BlogDeleted, BlogGone, CannotRetry, ImageInUse, NoSuchImage, NoSuchJob
 from pipeline.retry import retry
 from pipeline.status import list_jobs
-from pipeline.subscribers import blog_linking
 from schemas.events import cloud_event
 from schemas.requests import JobFilters, Quality
 from schemas.tables import CallState, JobRow
 from states.table import State
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import raises
+from tests.handled import link
 from tests.world import TENANT, World, world_on
 
 
@@ -141,7 +141,7 @@ async def linked(world: World, **fields: Any) -> tuple[UUID, UUID]:
     job_id = await world.submit(**fields)
     await world.deliver(job_id)
     event = cloud_event((await world.history("job", str(job_id)))[-1])
-    await blog_linking.link(event, world.journal, world.worker.ids)
+    await link(event, world.journal, world.worker.ids)
     (image,) = await world.store.read(picture_reads.images_of_jobs, TENANT, [job_id])
     return job_id, image.id
 
@@ -190,7 +190,7 @@ async def test_a_deleted_blog_cancels_what_is_queued_and_takes_nothing_more(
     with pytest.raises(BlogDeleted):
         await again(world, queued[0])
     event = cloud_event((await world.history("job", str(running)))[-1])
-    await blog_linking.link(event, world.journal, world.worker.ids)
+    await link(event, world.journal, world.worker.ids)
     slots = await world.store.read(picture_reads.slots, TENANT, "post")
     assert [slot.job_id == running for slot in slots] == [False]
     with pytest.raises(BlogGone):

@@ -19,7 +19,7 @@ from pipeline.blogs import blog_image
 from pipeline.delete import delete_blog, delete_image
 from pipeline.errors import BlogGone, ImageInUse, NoSuchCandidate, NoSuchSlot
 from pipeline.slots import Moment, Slot
-from pipeline.subscribers.blog_linking import link, link_step
+from pipeline.subscribers.blog_linking import link_step
 from schemas.events import CloudEvent, cloud_event
 from schemas.replies import SlotResponse
 from schemas.requests import FocalPoint, SlotUpdate
@@ -34,6 +34,7 @@ from schemas.tables import (
     SlotChangeRow,
 )
 from tests.fakes.clock import START, FakeClock
+from tests.handled import link
 from tests.jobs import NOW
 from tests.world import TENANT, World, world_on
 

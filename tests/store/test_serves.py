@@ -13,7 +13,6 @@ from sqlmodel import SQLModel
 from adapters.errors import SchemaOutdated
 from adapters.store import picture_reads
 from adapters.store.database import check_schema, is_current, migrate
-from pipeline.subscribers import blog_linking
 from schemas.events import cloud_event
 from schemas.migrations import SERVES, head
 from schemas.migrations.run import config, install_guards, upgrade
@@ -21,6 +20,7 @@ from schemas.step import Writes
 from schemas.tables import TABLES
 from states.table import State
 from tests.batches import approve, final_of
+from tests.handled import link
 from tests.store.test_migrations import on
 from tests.world import TENANT, World, world_on
 
@@ -43,7 +43,7 @@ async def finished(world: World, job_id: UUID) -> None:
     await world.deliver(job_id)
     event = cloud_event((await world.history("job", str(job_id)))[-1])
     assert event.type == "image.job.completed"
-    await blog_linking.link(event, world.journal, world.worker.ids)
+    await link(event, world.journal, world.worker.ids)
 
 
 async def told(url: str) -> tuple[list[Writes], UUID]:

@@ -202,6 +202,34 @@ async def test_an_event_waits_to_leave_until_it_is_marked(store: AnyStore) -> No
     assert await store.read(event_reads.events_of_stream, "default", "job", str(left.id)) == events
 
 
+@pytest.mark.parametrize(
+    ("types", "kept"),
+    [
+        (None, ["image.job.queued", "image.job.started"]),
+        (frozenset({"image.job.started", "image.job.failed"}), ["image.job.started"]),
+        (frozenset(), []),
+    ],
+)
+async def test_only_events_that_are_to_be_sent_wait_to_leave(
+    store: AnyStore, types: frozenset[str] | None, kept: list[str]
+) -> None:
+    job, other = new_job(), new_job()
+    await store.commit([create(job)])
+    store.send_only(types)
+    await store.commit([pull(job.id, Trigger.START), create(other)])
+    unpublished = await store.read(event_reads.unpublished_events, NOW, 10)
+    assert sorted(event.type for event in unpublished) == ["image.job.queued", *kept]
+    store.send_only(None)
+    await store.commit([pull(other.id, Trigger.START)])
+    unpublished = await store.read(event_reads.unpublished_events, NOW, 10)
+    assert (str(other.id), "image.job.started") in {
+        (event.stream_id, event.type) for event in unpublished
+    }
+    for one in (job, other):
+        history = await store.read(event_reads.events_of_stream, "default", "job", str(one.id))
+        assert [event.seq for event in history] == [1, 2]
+
+
 async def test_a_sent_mark_touches_only_the_sending_that_it_names(store: AnyStore) -> None:
     sent, sent_again, ended = new_job(), new_job(dispatch=2), new_job()
     await store.commit([create(job) for job in (sent, sent_again, ended)])
