@@ -61,6 +61,8 @@ class Delivery:
     event: CloudEvent
     quarantine: Quarantine
     deterministic_failures: int
+    # Attempts, and those of them that the subscriber failed deterministically.
+    tries: int = 0
     failures: int = 0
     _error: str = field(default="")
 
@@ -69,6 +71,7 @@ class Delivery:
 
         Raises `Unavailable`, which never counts, and whatever the quarantine itself raises.
         """
+        self.tries += 1
         try:
             if self.failures < self.deterministic_failures:
                 with traces.span_of_delivery(self.event, self.subscription.name):

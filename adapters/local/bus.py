@@ -1,6 +1,7 @@
 """The local event bus: without it a completed picture would never reach its blog."""
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeAlias
 
@@ -131,26 +132,20 @@ class LocalEventBus:
         self, subscriber: "_Subscriber", together: HandlerOfMany, events: list[CloudEvent]
     ) -> Ends:
         """Deliver as many at once as there is room for; those that fail go on by themselves."""
-        ends: list[Exception | None] = [_closed()] * len(events)
+        ends: list[Exception | None] = []
         alone: dict[int, asyncio.Task[Ends]] = {}
-        asked = 0
         try:
-            while asked < len(events) and not self._drained:
-                free = await subscriber.take_slots(len(events) - asked)
-                some = range(asked, asked + free)
+            while len(ends) < len(events) and not self._drained:
+                free = await subscriber.take_slots(len(events) - len(ends))
                 try:
-                    failures = await _ask(subscriber, together, [events[one] for one in some])
+                    some = events[len(ends) : len(ends) + free]
+                    left = await self._try_together(subscriber, together, some)
                 finally:
                     subscriber.free_slots(free)
-                for one, failure in zip(some, failures or [None] * free, strict=True):
-                    ends[one] = None
-                    if failure is not None or failures is None:
-                        delivery = self._delivery(subscriber, events[one])
-                        if failure is not None:
-                            delivery.note_failure(failure)
-                        tries = 0 if failure is None else 1
-                        alone[one] = self._soon(self._deliver(subscriber, delivery, tries))
-                asked += free
+                for delivery in left:
+                    if delivery is not None:
+                        alone[len(ends)] = self._soon(self._deliver(subscriber, delivery))
+                    ends.append(None)
             if alone:
                 await asyncio.wait(alone.values())
         except asyncio.CancelledError:
@@ -160,26 +155,46 @@ class LocalEventBus:
                 raise
             if alone:  # the bus gives up what is left: what has ended well is told all the same
                 await asyncio.wait(alone.values())
-        for one, task in alone.items():
-            (ends[one],) = _ends(task, 1)
-        return ends
+        for place, task in alone.items():
+            (ends[place],) = _ends(task, 1)
+        return [*ends, *(_closed() for _ in events[len(ends) :])]
 
-    async def _deliver(self, subscriber: "_Subscriber", delivery: Delivery, tries: int = 0) -> Ends:
+    async def _try_together(
+        self, subscriber: "_Subscriber", together: HandlerOfMany, events: list[CloudEvent]
+    ) -> list[Delivery | None]:
+        """Have *events* handled at once; for each None, or its delivery, which goes on alone."""
+        try:
+            failures = await together(events)
+            if len(failures) != len(events):
+                raise ValueError(f"{len(failures)} answers for {len(events)} events")
+        except Exception as error:  # perhaps for the sake of one of them
+            log.warning(
+                "events_delivered_alone",
+                subscriber=subscriber.subscription.name,
+                events=len(events),
+                error=type(error).__name__,
+                exc_info=not isinstance(error, Unavailable) and error,
+            )
+            return [self._delivery(subscriber, event) for event in events]
+        left: list[Delivery | None] = [None] * len(events)
+        for place, failure in enumerate(failures):
+            if failure is not None:
+                left[place] = delivery = self._delivery(subscriber, events[place])
+                delivery.tries = 1
+                delivery.note_failure(failure)
+        return left
+
+    async def _deliver(self, subscriber: "_Subscriber", delivery: Delivery) -> Ends:
         """Return when the subscriber has handled or quarantined its event."""
-        if tries:
-            await self._pause(tries)
-        while not self._drained:
-            await subscriber.slots.acquire()
-            try:
-                if await delivery.attempt():
-                    return NO_ERROR
-            except Unavailable:
-                pass
-            finally:
-                subscriber.slots.release()
-            tries += 1
-            await self._pause(tries)
-        raise _closed()
+        while True:
+            if delivery.tries:
+                await self._pause(delivery.tries)
+            if self._drained:
+                raise _closed()
+            async with subscriber.slots:
+                with contextlib.suppress(Unavailable):
+                    if await delivery.attempt():
+                        return NO_ERROR
 
     async def _pause(self, tries: int) -> None:
         task = asyncio.current_task()
@@ -210,26 +225,6 @@ class _Subscriber:
     def free_slots(self, number: int) -> None:
         for _ in range(number):
             self.slots.release()
-
-
-async def _ask(
-    subscriber: "_Subscriber", together: HandlerOfMany, events: list[CloudEvent]
-) -> Sequence[Exception | None] | None:
-    """Have *events* handled at once; gives for each None or its failure, or None: nobody knows."""
-    try:
-        failures = await together(events)
-        if len(failures) != len(events):
-            raise ValueError(f"{len(failures)} answers for {len(events)} events")
-    except Exception as error:  # perhaps for the sake of one of them
-        log.warning(
-            "events_delivered_alone",
-            subscriber=subscriber.subscription.name,
-            events=len(events),
-            error=type(error).__name__,
-            exc_info=not isinstance(error, Unavailable) and error,
-        )
-        return None
-    return failures
 
 
 def _closed() -> BusUnavailable:
