@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +31,7 @@ log = structlog.get_logger(__name__)
 # Beyond this many the rest is left to the sweep, so that a dead bus cannot fill the memory.
 MAX_WAITING = 20_000
 EVENTS_AT_ONCE = 500
+MARKS_AT_ONCE = 5_000
 SENDS_AT_ONCE = 256
 PUBLISHES_AT_ONCE = 16
 # A job that a worker takes up within this time needs no mark of its own.
@@ -65,8 +67,9 @@ class Relay:
         # What is on its way, so that the sweep does not send it a second time.
         self._publishes = asyncio.Semaphore(PUBLISHES_AT_ONCE)
         self._under_way: set[object] = set()
-        # Sent, and neither marked nor taken up yet.
+        # Sent, and neither marked nor taken up yet; those that are being marked, part by part.
         self._unmarked: dict[UUID, Sending] = {}
+        self._marking: dict[UUID, Sending] = {}
         self._sent = asyncio.Event()
         self._to_queue, self._to_bus = _Line(clock), _Line(clock)
 
@@ -181,7 +184,7 @@ class Relay:
 
     def _taken_up(self, job: JobRow) -> None:
         """A worker has the job: it says itself that it was sent."""
-        sending = self._unmarked.pop(job.id, None)
+        sending = self._unmarked.pop(job.id, None) or self._marking.pop(job.id, None)
         if sending is not None:
             self._under_way.discard(sending)
 
@@ -197,8 +200,10 @@ class Relay:
             await self._sent.wait()
             self._sent.clear()
             await self._clock.sleep(MARK_AFTER_SECONDS)
-            waiting, self._unmarked = self._unmarked, {}
-            await self._mark_sent(list(waiting.values()))
+            self._marking, self._unmarked = self._unmarked, {}
+            # By parts, so that no other step waits long behind them.
+            while part := list(islice(self._marking, MARKS_AT_ONCE)):
+                await self._mark_sent([self._marking.pop(job_id) for job_id in part])
 
     async def _mark_sent(self, jobs: list[Sending]) -> None:
         target = self._queue.incarnation
@@ -208,8 +213,7 @@ class Relay:
             writes.sent.extend(marks)
 
         try:
-            if marks:
-                await self._journal.record(Step("mark_sent", decide))
+            await self._journal.record(Step("mark_sent", decide))
         except (Unavailable, JournalClosed) as exc:
             log.warning("sent_marks_lost", jobs=len(jobs), error=str(exc))
         except Exception:  # unmarked jobs are sent again under the same name: no harm

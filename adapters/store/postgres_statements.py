@@ -16,13 +16,15 @@ from adapters.store.plans import TablePlan
 
 FORGET = "DELETE FROM events WHERE position = ANY($1::bigint[])"
 SENT = (
+    # Each mark finds its job by the key, whatever the planner takes the table for: joined, a plan
+    # that was made while it was small compares every mark with every open job.
     # A row that another process has locked is left out: it is being taken up, and its lock must
     # not be waited for out of the order of keys.
     "UPDATE jobs SET dispatched_to = $4 WHERE id = ANY(ARRAY("
-    "SELECT t.id FROM jobs t JOIN unnest($1::uuid[], $2::int4[], $3::int4[])"
-    " AS m(id, attempt, dispatch)"
-    " ON t.id = m.id AND t.attempt = m.attempt AND t.dispatch = m.dispatch"
-    " WHERE t.ended_at IS NULL FOR UPDATE OF t SKIP LOCKED))"
+    "SELECT t.id FROM unnest($1::uuid[], $2::int4[], $3::int4[]) AS m(id, attempt, dispatch)"
+    " CROSS JOIN LATERAL (SELECT j.id FROM jobs j"
+    " WHERE j.id = m.id AND j.attempt = m.attempt AND j.dispatch = m.dispatch"
+    " AND j.ended_at IS NULL FOR UPDATE SKIP LOCKED) t))"
 )
 
 

@@ -4,9 +4,16 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
 
 from adapters.errors import ProviderBusy
 from adapters.store import event_reads, machine_reads, picture_reads
+from pipeline import relay
+from pipeline.cancel import cancel
+from schemas.step import Look, Step, Writes
 from schemas.tables import EventRow
 from schemas.tasks import ImageTask
 from states.table import State
@@ -39,6 +46,38 @@ async def test_a_job_that_waits_in_the_queue_is_marked_as_sent(database_url: str
             while (await world.job(job_id)).dispatched_to != world.queue.incarnation:
                 await world.clock.advance(0.1)
         assert not await world.store.read(machine_reads.unsent_jobs, world.queue.incarnation, 10)
+        await world.relay.stop()
+
+
+async def test_many_are_marked_part_by_part_and_those_taken_up_meanwhile_are_not(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "MARKS_AT_ONCE", 2)
+    async with world_on(database_url) as world:
+        marked: list[list[UUID]] = []
+        record = world.journal.record
+
+        async def watch(step: Step[Any]) -> Any:
+            answer = await record(step)
+            if step.name == "mark_sent":
+                step.decide(Look({}, ()), writes := Writes())
+                marked.append([mark.job_id for mark in writes.sent])
+                if len(marked) == 1:
+                    await cancel(
+                        jobs[3], tenant=TENANT, journal=world.journal, ids=world.worker.ids
+                    )
+            return answer
+
+        monkeypatch.setattr(world.journal, "record", watch)
+        world.relay.start()
+        jobs = [await world.submit() for _ in range(5)]
+        assert isinstance(world.clock, FakeClock)
+        async with asyncio.timeout(20):
+            while sum(map(len, marked)) < 4:
+                await world.clock.advance(0.1)
+        assert marked == [jobs[:2], [jobs[2], jobs[4]]]
+        here = world.queue.incarnation
+        assert [(await world.job(job)).dispatched_to for job in jobs] == [here] * 3 + [None, here]
         await world.relay.stop()
 
 
