@@ -20,6 +20,7 @@ from sqlmodel import Session
 from adapters import traces
 from adapters.errors import CommitUnknown, StoreConflict, StoreRejected, StoreUnavailable
 from adapters.ports import Backoff, Clock, Ids, Store
+from pipeline.database_clock import DatabaseClock
 from schemas.step import Outcome, RowKey, RowsUnnamed, Step, Writes, writes_of
 from schemas.tables import JobRow
 
@@ -40,7 +41,6 @@ MAX_CREATIONS_WAITING = 2_000
 # own. A single step that loses so often is given up with an error to its caller.
 MAX_CONFLICTS_OF_GROUP = 5
 MAX_CONFLICTS = 20
-OFFSET_REFRESH = timedelta(minutes=1)
 
 
 class JournalFull(Exception):
@@ -79,6 +79,9 @@ class Journal:
     ) -> None:
         self._store = store
         self._clock = clock
+        self.database_clock = DatabaseClock(store, clock)
+        # The time of day, by the database's clock.
+        self.now: Callable[[], datetime] = self.database_clock.now
         self._ids = ids
         self._max_group = max_group
         self._max_creations_waiting = max_creations_waiting
@@ -96,18 +99,12 @@ class Journal:
         self._listeners: list[Callable[[Sequence[Writes]], None]] = []
         self._writer: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
-        self._offset = timedelta()
-        self._offset_taken_at: float | None = None
         self._closed = False
         # Of all groups so far: how many, and how many steps they held.
         self.groups = 0
         self.steps = 0
         # Told of each group: its steps, and the seconds until it was committed or given up.
         self.on_group: Callable[[int, float], None] | None = None
-
-    def now(self) -> datetime:
-        """The time of day, by the database's clock: equal on every process."""
-        return self._clock.now() + self._offset
 
     def subscribe(self, listener: Callable[[Sequence[Writes]], None]) -> None:
         """Call *listener* with what was committed, when the callers are told of it."""
@@ -119,7 +116,7 @@ class Journal:
         self._store.send_only(types)
 
     async def start(self) -> None:
-        await self._take_offset()
+        await self.database_clock.look()
         self._writer = asyncio.create_task(self._write_groups(), name="journal")
 
     async def close(self, within_seconds: float = 30.0) -> None:
@@ -231,7 +228,7 @@ class Journal:
         await self._commit(group, decided)
         if self.on_group is not None:
             self.on_group(len(group), self._clock.monotonic() - begun)
-        await self._refresh_offset()
+        await self.database_clock.refresh()
 
     def _on_sent(self) -> None:
         """The group is on its way; meanwhile those before it hear of theirs."""
@@ -386,24 +383,6 @@ class Journal:
                 failures += 1
                 log.warning("commit_still_unknown", ticket=ticket, error=str(exc))
                 await self._clock.sleep(self._ids.jitter(self._settle_backoff.after(failures)))
-
-    async def _take_offset(self) -> None:
-        before = self._clock.monotonic()
-        theirs = await self._store.time()
-        after = self._clock.monotonic()
-        # Half of the round trip has passed since the database looked at its clock.
-        self._offset = theirs + timedelta(seconds=(after - before) / 2) - self._clock.now()
-        self._offset_taken_at = after
-
-    async def _refresh_offset(self) -> None:
-        taken = self._offset_taken_at
-        if taken is None or self._clock.monotonic() - taken < OFFSET_REFRESH.total_seconds():
-            return
-        try:
-            await self._take_offset()
-        except Exception as exc:  # the writer must outlive whatever a clock can do
-            self._offset_taken_at = self._clock.monotonic()
-            log.warning("clock_offset_not_refreshed", error=type(exc).__name__)
 
 
 def _named_now(entry: _Entry, outcome: Outcome) -> bool:

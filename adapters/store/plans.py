@@ -74,11 +74,12 @@ class TablePlan:
 
         Raises `StoreRejected` for what no database could hold.
         """
-        values = [row.__dict__ for row in rows]
         try:
-            columns = [list(map(itemgetter(name), values)) for name in names]
+            # Row by row: all of a row is at hand then.
+            values = map(itemgetter(*names), [row.__dict__ for row in rows])
+            columns = zip(*values, strict=True)
             return [
-                column if (encode := self._codecs[name]) is None else list(map(encode, column))
+                list(column if (encode := self._codecs[name]) is None else map(encode, column))
                 for name, column in zip(names, columns, strict=True)
             ]
         except (ValueError, TypeError, KeyError) as exc:

@@ -24,6 +24,7 @@ class Row(SQLModel):
         light, defaults = _made_of(cls)
         row = light()
         row.__dict__ = defaults | values
+        row._made_of = None
         return row  # type: ignore[return-value]  # it passes for one
 
     @classmethod
@@ -35,6 +36,7 @@ class Row(SQLModel):
         """
         row = _made_of(cls)[0]()
         row.__dict__ = values
+        row._made_of = None
         return row  # type: ignore[return-value]  # it passes for one
 
     def changed(self, **changes: Any) -> Self:
@@ -61,7 +63,7 @@ class _Light:
     def take_named_since(self, before: Any) -> Iterable[str] | None:
         """The columns that `changed` was given as it made this row of *before*; None where this was
         made otherwise. It is told once: the row before is let go of."""
-        made_of, self._made_of = getattr(self, "_made_of", None), None
+        made_of, self._made_of = self._made_of, None
         return made_of[1] if made_of is not None and made_of[0] is before else None
 
     def __eq__(self, other: object) -> bool:

@@ -129,7 +129,7 @@ async def test_a_moment_is_told_to_the_queue_by_the_queues_own_clock(sqlite_url:
 
         world.queue.create_image_generation_task = note  # type: ignore[method-assign]  # listens
         clock.set_wall_clock(START + timedelta(hours=1))
-        world.journal._offset = timedelta(hours=-1)
+        world.journal.database_clock.offset = timedelta(hours=-1)
         job_id = await world.submit()
         world.provider.script.append(raises(ProviderBusy("429", timedelta(seconds=30))))
         await world.deliver(job_id)
