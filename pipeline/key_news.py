@@ -10,8 +10,9 @@ from typing import Self
 from uuid import UUID
 
 from pipeline.gate import Gate, Word, closed, heard, line_up, look_at, retire, store
-from schemas.events import EventType, StreamKind, data_json
+from schemas.events import EventType, StreamKind
 from schemas.ids import id_from
+from schemas.json_text import to_json
 from schemas.step import Look, RowKey, Writes
 from schemas.tables import Circuit, EventRow, JobRow, ProviderCallRow, ProviderRow, Waiting
 
@@ -66,7 +67,7 @@ class KeyNews:
             event_id=id_from(job.id, f"{call.attempt}/{call.model}"),
             tenant=job.tenant,
             type=EventType.MODEL_RETIRED,
-            data=data_json(data),
+            data=to_json(data),
             occurred_at=self.now,
         )
         writes.insert(event)

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from adapters.errors import AdapterError
 from pipeline.tally import check_tallied
-from schemas.events import EventType, StreamKind, data_json
+from schemas.events import EventType, StreamKind
+from schemas.json_text import to_json
 from schemas.step import Lost, RowKey, Writes, row_key
 from schemas.tables import EventRow, JobRow
 from states.machine import IllegalMove, move
@@ -140,7 +141,7 @@ def job_event(
         type=kind or EVENT_OF_STATE[job.state],
         blog_id=job.blog_id,
         batch_id=job.batch_id,
-        data=data_json(facts | (data or {})),
+        data=to_json(facts | (data or {})),
         occurred_at=at,
     )
 

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from adapters.ports import Ids
 from pipeline.journal import Journal
-from schemas.events import EventType, StreamKind, data_json
+from schemas.events import EventType, StreamKind
+from schemas.json_text import to_json
 from schemas.step import Look, RowKey, Writes
 from schemas.tables import (
     BlogRow,
@@ -183,7 +184,7 @@ def _event(
         tenant=slot.tenant,
         type=kind.value,
         blog_id=slot.blog_id,
-        data=data_json(data),
+        data=to_json(data),
         occurred_at=moment.at,
     )
 

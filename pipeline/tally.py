@@ -11,8 +11,9 @@ from uuid import UUID
 
 from pipeline.budgets import book
 from pipeline.journal import Journal
-from schemas.events import EventType, StreamKind, data_json
+from schemas.events import EventType, StreamKind
 from schemas.ids import id_from
+from schemas.json_text import to_json
 from schemas.step import Look, RowKey, Step, Writes
 from schemas.tables import BatchRow, EventRow, JobRow
 from states.table import TERMINAL, State
@@ -169,6 +170,6 @@ def batch_event(batch: BatchRow, kind: EventType, *, at: datetime) -> EventRow:
         type=kind,
         blog_id=batch.blog_id,
         batch_id=batch.id,
-        data=data_json(data),
+        data=to_json(data),
         occurred_at=at,
     )

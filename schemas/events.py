@@ -6,9 +6,9 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import pydantic_core
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
+from schemas.json_text import from_json
 from schemas.tables import EventRow
 
 _set = object.__setattr__
@@ -98,7 +98,7 @@ def cloud_event(row: EventRow) -> CloudEvent:
         "sequence": str(row.seq).zfill(SEQUENCE_DIGITS),
         "sequencetype": "Integer",
         "tenant": row.tenant,
-        "data": pydantic_core.from_json(row.data),
+        "data": from_json(row.data),
     }
     # As `model_construct` does, which looks at every field by itself: one for each finished job.
     event = object.__new__(CloudEvent)
@@ -125,8 +125,3 @@ def _has_nul(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_has_nul(one) for pair in value.items() for one in pair)
     return isinstance(value, list) and any(_has_nul(one) for one in value)
-
-
-def data_json(data: dict[str, Any]) -> str:
-    """Serialise an event's data, once."""
-    return pydantic_core.to_json(data).decode()

@@ -8,6 +8,7 @@ from collections import deque
 from datetime import datetime
 from itertools import count
 from typing import NamedTuple
+from uuid import UUID
 
 import structlog
 
@@ -17,6 +18,9 @@ from adapters.ports import Backoff, Clock, Ids, TaskHandler
 from schemas.tasks import ImageTask
 
 log = structlog.get_logger()
+
+# A sending: job, attempt, dispatch.
+Name = tuple[UUID, int, int]
 
 NAME_KEPT_SECONDS = 3600.0
 MOST_NAMES_KEPT = 100_000
@@ -83,7 +87,7 @@ class LocalTaskQueue:
         if self._drained:
             raise QueueUnavailable("the queue is closed")
         now = self._clock.monotonic()
-        if not self._names.take(task.name, now):
+        if not self._names.take(_name(task), now):
             return
         wait_seconds = 0.0
         if not_before is not None:
@@ -149,7 +153,7 @@ class LocalTaskQueue:
             )
         now = self._clock.monotonic()
         if done:
-            self._names.release(task.name, now)
+            self._names.release(_name(task), now)
         else:
             tries = waiting.tries + 1
             self._add(task, self._ids.jitter(self._backoff.after(tries)), now, tries)
@@ -197,14 +201,19 @@ class _Pace:
             self.next_at = self._spent_until - self._slack
 
 
+def _name(task: ImageTask) -> Name:
+    """What `task.name` is made of: within one process there is no need to hash it."""
+    return task.job_id, task.attempt, task.dispatch
+
+
 class _Names:
     """Which names are taken: while their task lives, and for an hour after."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._released: deque[tuple[float, str]] = deque()
+        self._taken: set[Name] = set()
+        self._released: deque[tuple[float, Name]] = deque()
 
-    def take(self, name: str, now: float) -> bool:
+    def take(self, name: Name, now: float) -> bool:
         released = self._released
         while released and (released[0][0] <= now or len(released) > MOST_NAMES_KEPT):
             self._taken.discard(released.popleft()[1])
@@ -213,5 +222,5 @@ class _Names:
         self._taken.add(name)
         return True
 
-    def release(self, name: str, now: float) -> None:
+    def release(self, name: Name, now: float) -> None:
         self._released.append((now + NAME_KEPT_SECONDS, name))

@@ -130,15 +130,14 @@ class Memory:
         """Find what of a group's rows is known."""
         found = Found({}, forgettings=self.forgettings)
         young, stamps, rows, assumed = self._young, found.stamps, found.rows, found.assumed
-        elsewhere = self._old or self._pending
+        pending, old = self._pending, self._old
         for row, wanted in keys.items():
             plan = self._plans.by_row[row]
             unknown = []
             for key in wanted:
                 named = row_key((row, key))
-                version = young.get(named)
-                is_final = version is not None and not version[2]
-                if not is_final and (elsewhere or version is not None):
+                version = young.get(named) or pending.get(named) or old.get(named)
+                if version is not None and version[2]:
                     version = self.recall(named)
                 if version is not None:
                     stamps[named], rows[named], _ = version

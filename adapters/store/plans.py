@@ -8,17 +8,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-import pydantic_core
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import Dialect
+from sqlmodel import AutoString, UTCDateTime
 
 from adapters.errors import StoreRejected
+from adapters.store.columns import as_microseconds
 from schemas.columns import Money, as_stored
+from schemas.json_text import from_json, to_json
 from schemas.step import RowKey, row_key
 from schemas.tables import TABLES
 from schemas.tables.row import Row
 
 Codec = Callable[[Any], Any] | None
+ColumnCodec = Callable[[Sequence[Any]], list[Any]]
 
 # Rows that never change once written; they are looked up but not locked.
 IMMUTABLE = frozenset({"InboxRow", "IdempotencyKeyRow"})
@@ -57,7 +60,7 @@ class TablePlan:
         # Columns that may come back other than they were written, and as what they do.
         self._stored_as = {c.name: form for c in self.columns if (form := _stored_form(c))}
         self.comes_back_otherwise = tuple(self._stored_as)
-        self._codecs = dict(zip(self.names, self.encoders, strict=True))
+        self._codecs = {c.name: _column_encoder(c, dialect) for c in self.columns}
         self.types = [_postgres_type(column) for column in self.columns]
         self.key_types = [self.types[self.names.index(name)] for name in self.key_names]
         self._key_values = itemgetter(*(self.key_names or self.names))
@@ -78,10 +81,7 @@ class TablePlan:
             # Row by row: all of a row is at hand then.
             values = map(itemgetter(*names), [row.__dict__ for row in rows])
             columns = zip(*values, strict=True)
-            return [
-                list(column if (encode := self._codecs[name]) is None else map(encode, column))
-                for name, column in zip(names, columns, strict=True)
-            ]
+            return [self._codecs[name](one) for name, one in zip(names, columns, strict=True)]
         except (ValueError, TypeError, KeyError) as exc:
             raise StoreRejected(
                 f"a value of {self.name} cannot be stored: {type(exc).__name__}"
@@ -132,18 +132,32 @@ def _given_by_database(column: sa.Column[Any]) -> bool:
 
 
 def _encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
+    """How a value is written that is not None."""
     if isinstance(column.type, sa.JSON):
-        return lambda value: None if value is None else pydantic_core.to_json(value).decode()
-    if dialect.name == "postgresql" and not isinstance(column.type, sa.JSON):
+        return to_json
+    if dialect.name == "postgresql":
         return None  # asyncpg takes aware datetimes, UUIDs, Decimals and our enums as they are
     processor: Codec = column.type.dialect_impl(dialect).bind_processor(dialect)
     return processor
 
 
+def _column_encoder(column: sa.Column[Any], dialect: Dialect) -> ColumnCodec:
+    """How the values of many rows are written."""
+    encode = _encoder(column, dialect)
+    if dialect.name == "postgresql":
+        if isinstance(column.type, UTCDateTime):
+            return as_microseconds
+        if isinstance(column.type, Money):
+            encode = str
+    if encode is None:
+        return list
+    return lambda values: [None if value is None else encode(value) for value in values]
+
+
 def _decoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
     """How a value is read that is not None."""
     if isinstance(column.type, sa.JSON):
-        return pydantic_core.from_json
+        return from_json
     if isinstance(column.type, sa.Enum):
         members: Any = column.type.enum_class
         return {member.value: member for member in members}.__getitem__
@@ -155,7 +169,7 @@ def _decoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
 
 def _stored_form(column: sa.Column[Any]) -> Codec:
     if isinstance(column.type, sa.JSON):
-        return lambda value: pydantic_core.from_json(pydantic_core.to_json(value))
+        return lambda value: from_json(to_json(value))
     if isinstance(column.type, Money):
         return as_stored
     return None
@@ -166,6 +180,10 @@ def _postgres_type(column: sa.Column[Any]) -> str:
     kind = column.type
     if isinstance(kind, sa.JSON):
         return "text"  # cast to jsonb by the statement: asyncpg then needs no codec
+    if isinstance(kind, Money):
+        return "text"  # so too: a number takes asyncpg three times as long
+    if isinstance(kind, UTCDateTime):
+        return "int8"  # microseconds, of which the statement makes the moment
     if isinstance(kind, sa.types.Uuid):
         return "uuid"
     if isinstance(kind, sa.Boolean):
@@ -174,12 +192,8 @@ def _postgres_type(column: sa.Column[Any]) -> str:
         return "int8"
     if isinstance(kind, sa.Integer):
         return "int4"
-    if isinstance(kind, sa.String):  # Enum is one
+    if isinstance(kind, sa.String | AutoString):  # Enum is one
         return "text"
-    if isinstance(kind, sa.TypeDecorator):
-        return {"UTCDateTime": "timestamptz", "Money": "numeric", "AutoString": "text"}[
-            type(kind).__name__
-        ]
     raise TypeError(f"no PostgreSQL type for {column}")
 
 

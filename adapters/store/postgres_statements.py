@@ -11,8 +11,11 @@ from itertools import count
 from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
+from sqlmodel import UTCDateTime
 
+from adapters.store.columns import from_microseconds
 from adapters.store.plans import TablePlan
+from schemas.columns import Money
 
 FORGET = "DELETE FROM events WHERE position = ANY($1::bigint[])"
 SENT = (
@@ -193,8 +196,12 @@ def _unnest(part: Part, numbers: Iterator[int]) -> str:
 
 
 def _cast(plan: TablePlan, name: str) -> str:
-    column = plan.columns[plan.names.index(name)]
-    return f'u."{name}"::jsonb' if isinstance(column.type, sa.JSON) else f'u."{name}"'
+    kind, sent = plan.columns[plan.names.index(name)].type, f'u."{name}"'
+    if isinstance(kind, sa.JSON):
+        return f"{sent}::jsonb"
+    if isinstance(kind, Money):
+        return f"{sent}::numeric"
+    return from_microseconds(sent) if isinstance(kind, UTCDateTime) else sent
 
 
 def _quoted(names: Iterable[str], prefix: str = "") -> str:

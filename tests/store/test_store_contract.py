@@ -1,6 +1,8 @@
 """What every store promises, on SQLite and on PostgreSQL."""
 
+import random
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import uuid4
 
@@ -324,3 +326,21 @@ async def test_a_deleted_row_is_gone_for_the_steps_behind_and_for_good(store: An
     assert await store.read(event_reads.dead_letters, "default") == []
     # An absent one is a success, and nothing else is hurt.
     assert [one.answer for one in await store.commit([removal])] == [False]
+
+
+async def test_moments_come_back_to_the_microsecond(store: AnyStore) -> None:
+    chance = random.Random(1)
+    last = datetime(2199, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    span = last - datetime(2000, 1, 1, tzinfo=UTC)
+    moments = [last, *(last - chance.random() * span for _ in range(200))]
+    jobs = [new_job(not_before=moment) for moment in moments]
+    await store.commit([create(job) for job in jobs])
+    for job in jobs:
+        assert await stored(store, job) == job
+
+
+async def test_a_moment_of_no_zone_is_refused(store: AnyStore) -> None:
+    job = new_job(not_before=datetime(2026, 1, 1))  # noqa: DTZ001  # that is the fault
+    with pytest.raises(StoreRejected):
+        await store.commit([create(job)])
+    assert await stored(store, job) is None
