@@ -67,7 +67,7 @@ class Relay:
         # What is on its way, so that the sweep does not send it a second time.
         self._publishes = asyncio.Semaphore(PUBLISHES_AT_ONCE)
         self._under_way: set[object] = set()
-        # Sent, and neither marked nor taken up yet; those that are being marked, part by part.
+        # Sent, and neither marked nor taken up yet; those that are marked next, and part by part.
         self._unmarked: dict[UUID, Sending] = {}
         self._marking: dict[UUID, Sending] = {}
         self._sent = asyncio.Event()
@@ -197,13 +197,14 @@ class Relay:
     async def _mark_jobs(self) -> None:
         """Mark what waits in the queue as sent; most jobs are taken up before it comes to that."""
         while True:
-            await self._sent.wait()
+            if not self._marking:
+                await self._sent.wait()
             self._sent.clear()
             await self._clock.sleep(MARK_AFTER_SECONDS)
-            self._marking, self._unmarked = self._unmarked, {}
             # By parts, so that no other step waits long behind them.
             while part := list(islice(self._marking, MARKS_AT_ONCE)):
                 await self._mark_sent([self._marking.pop(job_id) for job_id in part])
+            self._marking, self._unmarked = self._unmarked, {}
 
     async def _mark_sent(self, jobs: list[Sending]) -> None:
         target = self._queue.incarnation

@@ -49,6 +49,25 @@ async def test_a_job_that_waits_in_the_queue_is_marked_as_sent(database_url: str
         await world.relay.stop()
 
 
+async def test_a_job_is_given_two_seconds_to_be_taken_up_before_it_is_marked(
+    sqlite_url: str,
+) -> None:
+    clock = FakeClock()
+    async with world_on(sqlite_url, clock=clock) as world:
+        world.relay.start()
+        first = await world.submit()
+        await clock.advance(1.9)
+        second = await world.submit()
+        await clock.advance(0.2)
+        assert (await world.job(first)).dispatched_to is None
+        assert (await world.job(second)).dispatched_to is None
+        async with asyncio.timeout(20):
+            while (await world.job(second)).dispatched_to != world.queue.incarnation:
+                await clock.advance(0.1)
+        assert (await world.job(first)).dispatched_to == world.queue.incarnation
+        await world.relay.stop()
+
+
 async def test_many_are_marked_part_by_part_and_those_taken_up_meanwhile_are_not(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
