@@ -25,7 +25,7 @@ from schemas.fidelity import Fidelity
 from schemas.ids import id_from
 from schemas.operations import PaintingOf
 from schemas.provenance import Provenance, SourceType
-from schemas.step import Look, RowKey, Step, Writes
+from schemas.step import Look, RowKey, Step, Writes, row_key
 from schemas.tables import CallState, ImageRow, JobRow, ProviderCallRow
 from states.table import OPEN, State, Trigger
 
@@ -51,7 +51,7 @@ async def receive(
     whose key the result shows to be good.
     """
     event_id, now = ids.new(), journal.now()
-    call_key = RowKey(ProviderCallRow, (job_id, manifest.attempt))
+    call_key = row_key((ProviderCallRow, (job_id, manifest.attempt)))
 
     def decide(look: Look, writes: Writes) -> JobRow | JobMoved:
         job = look.get(JobRow, job_id)

@@ -14,7 +14,7 @@ from pipeline.journal import Journal
 from schemas.events import EventType, StreamKind
 from schemas.ids import id_from
 from schemas.json_text import to_json
-from schemas.step import Look, RowKey, Step, Writes
+from schemas.step import Look, RowKey, Step, Writes, row_key
 from schemas.tables import BatchRow, EventRow, JobRow
 from states.table import TERMINAL, State
 
@@ -32,7 +32,7 @@ COUNTS = (
 
 
 def batch_key(batch_id: UUID) -> RowKey:
-    return RowKey(BatchRow, (batch_id,))
+    return row_key((BatchRow, (batch_id,)))
 
 
 def batch_keys(job: JobRow) -> tuple[RowKey, ...]:

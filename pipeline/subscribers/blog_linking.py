@@ -18,7 +18,7 @@ from pipeline.slots import Moment, Slot, offer
 from pipeline.subscribers.together import record_steps
 from schemas.events import CloudEvent
 from schemas.ids import read_id
-from schemas.step import Look, RowKey, Step, Writes
+from schemas.step import Look, Step, Writes, row_key
 from schemas.tables import BlogRow, Decision, ImageRow, InboxRow, SlotCandidateRow
 from states.slots import Rank
 
@@ -89,9 +89,9 @@ def link_step(event: CloudEvent, moment: Moment, *, may_stand: bool = True) -> S
         return offer(look, writes, candidate, moment, may_stand=may_stand)
 
     keys = (
-        RowKey(InboxRow, (NAME, event.id)),
-        RowKey(SlotCandidateRow, (candidate.image_id,)),
-        RowKey(ImageRow, (candidate.image_id,)),
+        row_key((InboxRow, (NAME, event.id))),
+        row_key((SlotCandidateRow, (candidate.image_id,))),
+        row_key((ImageRow, (candidate.image_id,))),
         place.row_key,
     )
     return Step("link", decide, keys, (place.blog_key,))

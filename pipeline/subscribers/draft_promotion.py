@@ -5,6 +5,7 @@ cancelled batch buys nothing, and a deleted blog or an exhausted budget leaves i
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from pipeline.subscribers.together import record_steps
 from pipeline.tally import batch_key
 from schemas.events import CloudEvent
 from schemas.ids import read_id
-from schemas.step import Look, RowKey, Step, Writes
+from schemas.step import Look, RowKey, Step, Writes, row_key
 from schemas.tables import BatchRow, BlogRow, DecidedBy, InboxRow, JobRow
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ async def promote_drafts(
 ) -> list[Exception | None]:
     """Buy the finals of drafts whose batches say so; for each event None, or its failure."""
     steps = [
-        _promotion(event, journal.now(), ids, providers) if _is_of_batch(event) else None
+        _Promotion.of(event, journal.now(), ids, providers) if _is_of_batch(event) else None
         for event in events
     ]
     return await record_steps(events, steps, journal, _tell)
@@ -49,48 +50,63 @@ def _tell(event: CloudEvent, outcome: str) -> None:
     log.info("draft_handled", draft_job_id=event.data["job_id"], outcome=outcome)
 
 
-def _promotion(event: CloudEvent, now: datetime, ids: Ids, providers: Providers) -> Step[str]:
-    draft_id, batch_id = read_id(event.data["job_id"]), read_id(event.data["batch_id"])
-    blog_id = event.data["blog_id"]
+@dataclass(slots=True, eq=False)
+class _Promotion:
+    """The decision about one completed draft."""
 
-    # Most batches buy nothing, and need no ids; decided again, a step gets the same ones. To make a
-    # function with a cache takes as long as three ids.
-    made: list[tuple[UUID, tuple[UUID, UUID]]] = []
+    event: CloudEvent
+    draft_id: UUID
+    batch_id: UUID
+    now: datetime
+    ids: Ids
+    providers: Providers
+    # Most batches buy nothing, and need no ids; decided again, the step has the same ones.
+    _ids: tuple[UUID, tuple[UUID, UUID]] | None = None
 
-    def new_ids() -> tuple[UUID, tuple[UUID, UUID]]:
-        if not made:
-            made.append((ids.new(), (ids.new(), ids.new())))
-        return made[0]
+    @classmethod
+    def of(cls, event: CloudEvent, now: datetime, ids: Ids, providers: Providers) -> Step[str]:
+        draft_id, batch_id = read_id(event.data["job_id"]), read_id(event.data["batch_id"])
+        promotion = cls(event, draft_id, batch_id, now, ids, providers)
+        # The draft and its blog are named only where its batch buys something.
+        inbox_key = row_key((InboxRow, (NAME, event.id)))
+        return Step("promote_draft", promotion.decide, (inbox_key,), (batch_key(batch_id),))
 
-    def decide(look: Look, writes: Writes) -> str:
-        if look.get(InboxRow, NAME, event.id) is not None:
+    def decide(self, look: Look, writes: Writes) -> str:
+        event_id = self.event.id
+        if look.get(InboxRow, NAME, event_id) is not None:
             return "handled before"
-        writes.insert(
-            InboxRow.of(subscriber=NAME, event_id=event.id, handled_at=now), NAME, event.id
-        )
-        batch = look.get(BatchRow, batch_id)
+        handled = InboxRow.of(subscriber=NAME, event_id=event_id, handled_at=self.now)
+        writes.insert(handled, NAME, event_id)
+        batch = look.get(BatchRow, self.batch_id)
         if batch is None or not batch.awaits_promotion:
             return "its batch buys nothing by itself"
-        look.require((draft_key, *blog))
-        draft = look.get(JobRow, draft_id)
-        if draft is None or draft.version != event.seq:
+        look.require((job_key(self.draft_id), *self._blog_key()))
+        draft = look.get(JobRow, self.draft_id)
+        if draft is None or draft.version != self.event.seq:
             return "decided before"  # nothing else changes a completed draft
+        return self._promote(draft, look, writes)
+
+    def _promote(self, draft: JobRow, look: Look, writes: Writes) -> str:
         found = Candidate(draft)
-        final_id, event_ids = new_ids()
+        final_id, event_ids = self._new_ids()
         if blog_is_deleted(look, draft):
-            block(look, writes, found, "blog_deleted", event_id=event_ids[0], at=now)
+            block(look, writes, found, "blog_deleted", event_id=event_ids[0], at=self.now)
             return "blocked: the blog was deleted"
-        final = owed_final(draft, job_id=final_id, now=now)
-        price = job_price(final, providers)
+        final = owed_final(draft, job_id=final_id, now=self.now)
+        price = job_price(final, self.providers)
         by = DecidedBy.AUTOMATIC
         try:
             approve(look, writes, found, final, price, decided_by=by, event_ids=event_ids)
         except (BudgetExceeded, PriceUnknown) as exc:
-            block(look, writes, found, exc.code, event_id=event_ids[0], at=now)
+            block(look, writes, found, exc.code, event_id=event_ids[0], at=self.now)
             return f"blocked: {exc}"
         return "approved"
 
-    inbox_key, draft_key = RowKey(InboxRow, (NAME, event.id)), job_key(draft_id)
-    blog = (RowKey(BlogRow, (event.tenant, blog_id)),) if blog_id is not None else ()
-    # The draft and its blog are named only where its batch buys something.
-    return Step("promote_draft", decide, (inbox_key,), (batch_key(batch_id),))
+    def _blog_key(self) -> tuple[RowKey, ...]:
+        blog_id = self.event.data["blog_id"]
+        return (RowKey(BlogRow, (self.event.tenant, blog_id)),) if blog_id is not None else ()
+
+    def _new_ids(self) -> tuple[UUID, tuple[UUID, UUID]]:
+        if self._ids is None:
+            self._ids = (self.ids.new(), (self.ids.new(), self.ids.new()))
+        return self._ids
