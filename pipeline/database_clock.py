@@ -3,11 +3,12 @@
 Between two looks at that clock this machine's own goes on, corrected by how far it was off.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import structlog
 
-from adapters.ports import Clock, Store
+from adapters.ports import Clock
 
 log = structlog.get_logger(__name__)
 
@@ -15,8 +16,9 @@ REFRESHED_AFTER = timedelta(minutes=1)
 
 
 class DatabaseClock:
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
+    def __init__(self, ask: Callable[[], Awaitable[datetime]], clock: Clock) -> None:
+        """*ask* asks the database what time it is."""
+        self._ask = ask
         self._clock = clock
         self.offset = timedelta()
         self._taken_at: float | None = None
@@ -27,7 +29,7 @@ class DatabaseClock:
     async def look(self) -> None:
         """Look at the database's clock. Raises `StoreUnavailable`."""
         before = self._clock.monotonic()
-        theirs = await self._store.time()
+        theirs = await self._ask()
         after = self._clock.monotonic()
         # Half of the round trip has passed since the database looked at its clock.
         self.offset = theirs + timedelta(seconds=(after - before) / 2) - self._clock.now()

@@ -79,7 +79,7 @@ class Journal:
     ) -> None:
         self._store = store
         self._clock = clock
-        self.database_clock = DatabaseClock(store, clock)
+        self.database_clock = DatabaseClock(store.time, clock)
         # The time of day, by the database's clock.
         self.now: Callable[[], datetime] = self.database_clock.now
         self._ids = ids

@@ -34,7 +34,8 @@ EVENTS_AT_ONCE = 500
 MARKS_AT_ONCE = 5_000
 SENDS_AT_ONCE = 256
 PUBLISHES_AT_ONCE = 16
-# A job that a worker takes up within this time needs no mark of its own.
+# A job that a worker takes up within this time needs no mark of its own; none waits for one longer
+# than twice this time.
 MARK_AFTER_SECONDS = 2.0
 # Between two tries of a port that takes nothing.
 PAUSES = Backoff(timedelta(milliseconds=100), timedelta(seconds=5))
@@ -50,8 +51,11 @@ class Relay:
         bus: EventBus,
         clock: Clock,
         is_paused: Callable[[], bool] = lambda: False,
+        *,
+        marks_at_once: int = MARKS_AT_ONCE,
     ) -> None:
         self._is_paused = is_paused
+        self._marks_at_once = marks_at_once
         self._journal = journal
         self._queue = queue
         self._bus = bus
@@ -67,8 +71,9 @@ class Relay:
         # What is on its way, so that the sweep does not send it a second time.
         self._publishes = asyncio.Semaphore(PUBLISHES_AT_ONCE)
         self._under_way: set[object] = set()
-        # Sent, and neither marked nor taken up yet; those that are marked next, and part by part.
+        # Sent, and neither marked nor taken up yet.
         self._unmarked: dict[UUID, Sending] = {}
+        # The same, but for long enough: the next to be marked.
         self._marking: dict[UUID, Sending] = {}
         self._sent = asyncio.Event()
         self._to_queue, self._to_bus = _Line(clock), _Line(clock)
@@ -202,7 +207,7 @@ class Relay:
             self._sent.clear()
             await self._clock.sleep(MARK_AFTER_SECONDS)
             # By parts, so that no other step waits long behind them.
-            while part := list(islice(self._marking, MARKS_AT_ONCE)):
+            while part := list(islice(self._marking, self._marks_at_once)):
                 await self._mark_sent([self._marking.pop(job_id) for job_id in part])
             self._marking, self._unmarked = self._unmarked, {}
 

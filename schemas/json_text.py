@@ -17,12 +17,15 @@ def to_json(value: Any) -> str:
     try:
         return orjson.dumps(value, None, _AS_PYDANTIC_WRITES).decode()
     except TypeError:  # amounts, ids, keys that are no text: rare, and known to pydantic
-        return pydantic_core.to_json(value).decode()
+        return pydantic_core.to_json(value, inf_nan_mode="null").decode()
 
 
 def from_json(text: str | bytes) -> Any:
     """The value of *text*; raises `ValueError` for what is no JSON.
 
-    An integer that 64 bits do not hold is read as a float.
+    An integer that 64 bits do not hold is read as a float, where a float holds it.
     """
-    return orjson.loads(text)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return pydantic_core.from_json(text)

@@ -19,8 +19,8 @@ from schemas.tasks import ImageTask
 
 log = structlog.get_logger()
 
-# A sending: job, attempt, dispatch.
-Name = tuple[UUID, int, int]
+# As `ImageTask.name`, unhashed: job, attempt, dispatch.
+_Name = tuple[UUID, int, int]
 
 NAME_KEPT_SECONDS = 3600.0
 MOST_NAMES_KEPT = 100_000
@@ -201,8 +201,7 @@ class _Pace:
             self.next_at = self._spent_until - self._slack
 
 
-def _name(task: ImageTask) -> Name:
-    """What `task.name` is made of: within one process there is no need to hash it."""
+def _name(task: ImageTask) -> _Name:
     return task.job_id, task.attempt, task.dispatch
 
 
@@ -210,10 +209,10 @@ class _Names:
     """Which names are taken: while their task lives, and for an hour after."""
 
     def __init__(self) -> None:
-        self._taken: set[Name] = set()
-        self._released: deque[tuple[float, Name]] = deque()
+        self._taken: set[_Name] = set()
+        self._released: deque[tuple[float, _Name]] = deque()
 
-    def take(self, name: Name, now: float) -> bool:
+    def take(self, name: _Name, now: float) -> bool:
         released = self._released
         while released and (released[0][0] <= now or len(released) > MOST_NAMES_KEPT):
             self._taken.discard(released.popleft()[1])
@@ -222,5 +221,5 @@ class _Names:
         self._taken.add(name)
         return True
 
-    def release(self, name: Name, now: float) -> None:
+    def release(self, name: _Name, now: float) -> None:
         self._released.append((now + NAME_KEPT_SECONDS, name))

@@ -13,25 +13,27 @@ from typing import Any
 import asyncpg
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# PostgreSQL multiplies intervals as floats, which are exact so far.
+_TOO_MANY = 2**53
 
 
 def as_microseconds(moments: Iterable[datetime | None]) -> list[int | None]:
-    """Microseconds since 1970, exactly; None stays."""
+    """Microseconds since 1970, exactly; None stays. Raises `ValueError` from the year 2255 on."""
     # Spelled out, since `// timedelta(microseconds=1)` takes longer.
-    return [
+    counts = [
         None
         if moment is None
         else ((since := moment - _EPOCH).days * 86_400 + since.seconds) * 1_000_000
         + since.microseconds
         for moment in moments
     ]
+    if max(filter(None, counts), default=0) >= _TOO_MANY:
+        raise ValueError("a moment is too late to be stored exactly")
+    return counts
 
 
 def from_microseconds(sql: str) -> str:
-    """The expression for the moment that the expression *sql* counts the microseconds of.
-
-    Exact until the year 2255: PostgreSQL multiplies intervals as floats.
-    """
+    """The expression for the moment that the expression *sql* counts the microseconds of."""
     return f"timestamptz 'epoch' + {sql} * interval '1 microsecond'"
 
 

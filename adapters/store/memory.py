@@ -136,6 +136,7 @@ class Memory:
             unknown = []
             for key in wanted:
                 named = row_key((row, key))
+                # In the order of `recall`, without a call for each row.
                 version = young.get(named) or pending.get(named) or old.get(named)
                 if version is not None and version[2]:
                     version = self.recall(named)

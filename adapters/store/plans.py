@@ -51,7 +51,8 @@ class TablePlan:
         self.names = [column.name for column in self.columns]
         self.key_names = [c.name for c in table.primary_key.columns if not _given_by_database(c)]
         self.versioned = "version" in self.names
-        self.encoders = [_encoder(column, dialect) for column in self.columns]
+        # How the values of many rows are written, by column.
+        self.encoders = {c.name: _encoder(c, dialect) for c in self.columns}
         self.decoders = [
             (column.name, decoder)
             for column in self.columns
@@ -60,12 +61,12 @@ class TablePlan:
         # Columns that may come back other than they were written, and as what they do.
         self._stored_as = {c.name: form for c in self.columns if (form := _stored_form(c))}
         self.comes_back_otherwise = tuple(self._stored_as)
-        self._codecs = {c.name: _column_encoder(c, dialect) for c in self.columns}
         self.types = [_postgres_type(column) for column in self.columns]
         self.key_types = [self.types[self.names.index(name)] for name in self.key_names]
         self._key_values = itemgetter(*(self.key_names or self.names))
         self._one_key_column = len(self.key_names) == 1
-        self._key_encoders = [self.encoders[self.names.index(name)] for name in self.key_names]
+        key_columns = [self.columns[self.names.index(name)] for name in self.key_names]
+        self._key_encoders = [_key_encoder(column, dialect) for column in key_columns]
 
     def update_names(self, changed: set[str]) -> tuple[str, ...]:
         """What an update sends: the key, the version, and the columns that *changed*."""
@@ -75,13 +76,14 @@ class TablePlan:
     def encode(self, rows: Iterable[Row], names: Sequence[str]) -> list[list[Any]]:
         """The values of *rows* as the driver takes them, one list for each column of *names*.
 
-        Raises `StoreRejected` for what no database could hold.
+        There is a row at least, and two names. Raises `StoreRejected` for what no database could
+        hold.
         """
         try:
-            # Row by row: all of a row is at hand then.
+            # Row by row, so that each one's dictionary is gone through once.
             values = map(itemgetter(*names), [row.__dict__ for row in rows])
             columns = zip(*values, strict=True)
-            return [self._codecs[name](one) for name, one in zip(names, columns, strict=True)]
+            return [self.encoders[name](one) for name, one in zip(names, columns, strict=True)]
         except (ValueError, TypeError, KeyError) as exc:
             raise StoreRejected(
                 f"a value of {self.name} cannot be stored: {type(exc).__name__}"
@@ -131,27 +133,31 @@ def _given_by_database(column: sa.Column[Any]) -> bool:
     return bool(column.info.get("given_by_database"))
 
 
-def _encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
-    """How a value is written that is not None."""
+def _encoder(column: sa.Column[Any], dialect: Dialect) -> ColumnCodec:
+    """How the values of many rows are written."""
+    if dialect.name == "postgresql" and isinstance(column.type, UTCDateTime):
+        return as_microseconds
+    encode = _text_encoder(column, dialect)
+    if encode is None:
+        return list
+    return lambda values: [None if value is None else encode(value) for value in values]
+
+
+def _text_encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
+    """How a value is written that is not None; None where the driver takes it as it is."""
     if isinstance(column.type, sa.JSON):
         return to_json
     if dialect.name == "postgresql":
-        return None  # asyncpg takes aware datetimes, UUIDs, Decimals and our enums as they are
+        return str if isinstance(column.type, Money) else None
     processor: Codec = column.type.dialect_impl(dialect).bind_processor(dialect)
     return processor
 
 
-def _column_encoder(column: sa.Column[Any], dialect: Dialect) -> ColumnCodec:
-    """How the values of many rows are written."""
-    encode = _encoder(column, dialect)
-    if dialect.name == "postgresql":
-        if isinstance(column.type, UTCDateTime):
-            return as_microseconds
-        if isinstance(column.type, Money):
-            encode = str
-    if encode is None:
-        return list
-    return lambda values: [None if value is None else encode(value) for value in values]
+def _key_encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
+    """How a part of a key is written; looks compare it as it is, without a cast."""
+    if isinstance(column.type, UTCDateTime | Money | sa.JSON):
+        raise TypeError(f"{column} cannot be part of a key")
+    return _text_encoder(column, dialect)
 
 
 def _decoder(column: sa.Column[Any], dialect: Dialect) -> Codec:

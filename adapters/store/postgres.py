@@ -89,8 +89,8 @@ class PostgresStore:
     async def decide(self, group: Sequence[Step[Any]]) -> Decided | None:
         if not self._memory.trusts_next_group():
             return None
-        found = self._memory.find(self._plans.by_table(keys_of(group)))
         try:
+            found = self._memory.find(self._plans.by_table(keys_of(group)))
             async with asyncio.timeout(LOOK_AHEAD_SECONDS):
                 connection = await self._looking_connection()
                 decided = await self._groups.decide(connection, group, found, lock=False)

@@ -19,8 +19,8 @@ from schemas.columns import Money
 
 FORGET = "DELETE FROM events WHERE position = ANY($1::bigint[])"
 SENT = (
-    # Each mark finds its job by the key, whatever the planner takes the table for: joined, a plan
-    # that was made while it was small compares every mark with every open job.
+    # With the settings of `connect` each mark finds its job by the key. Joined, a plan that was
+    # made while the table was small compares every mark with every open job.
     # A row that another process has locked is left out: it is being taken up, and its lock must
     # not be waited for out of the order of keys.
     "UPDATE jobs SET dispatched_to = $4 WHERE id = ANY(ARRAY("

@@ -36,7 +36,7 @@ async def promote_drafts(
 ) -> list[Exception | None]:
     """Buy the finals of drafts whose batches say so; for each event None, or its failure."""
     steps = [
-        _Promotion.of(event, journal.now(), ids, providers) if _is_of_batch(event) else None
+        promotion_step(event, journal.now(), ids, providers) if _is_of_batch(event) else None
         for event in events
     ]
     return await record_steps(events, steps, journal, _tell)
@@ -50,6 +50,15 @@ def _tell(event: CloudEvent, outcome: str) -> None:
     log.info("draft_handled", draft_job_id=event.data["job_id"], outcome=outcome)
 
 
+def promotion_step(event: CloudEvent, now: datetime, ids: Ids, providers: Providers) -> Step[str]:
+    """The step that answers what became of the draft of a batch."""
+    draft_id, batch_id = read_id(event.data["job_id"]), read_id(event.data["batch_id"])
+    promotion = _Promotion(event, draft_id, batch_id, now, ids, providers)
+    inbox_key = row_key((InboxRow, (NAME, event.id)))
+    # The draft and its blog are named only where its batch buys something.
+    return Step("promote_draft", promotion.decide, (inbox_key,), (batch_key(batch_id),))
+
+
 @dataclass(slots=True, eq=False)
 class _Promotion:
     """The decision about one completed draft."""
@@ -60,16 +69,8 @@ class _Promotion:
     now: datetime
     ids: Ids
     providers: Providers
-    # Most batches buy nothing, and need no ids; decided again, the step has the same ones.
-    _ids: tuple[UUID, tuple[UUID, UUID]] | None = None
-
-    @classmethod
-    def of(cls, event: CloudEvent, now: datetime, ids: Ids, providers: Providers) -> Step[str]:
-        draft_id, batch_id = read_id(event.data["job_id"]), read_id(event.data["batch_id"])
-        promotion = cls(event, draft_id, batch_id, now, ids, providers)
-        # The draft and its blog are named only where its batch buys something.
-        inbox_key = row_key((InboxRow, (NAME, event.id)))
-        return Step("promote_draft", promotion.decide, (inbox_key,), (batch_key(batch_id),))
+    # Decided again, the step has the same ids; most batches buy nothing and need none.
+    _made: tuple[UUID, tuple[UUID, UUID]] | None = None
 
     def decide(self, look: Look, writes: Writes) -> str:
         event_id = self.event.id
@@ -107,6 +108,6 @@ class _Promotion:
         return (RowKey(BlogRow, (self.event.tenant, blog_id)),) if blog_id is not None else ()
 
     def _new_ids(self) -> tuple[UUID, tuple[UUID, UUID]]:
-        if self._ids is None:
-            self._ids = (self.ids.new(), (self.ids.new(), self.ids.new()))
-        return self._ids
+        if self._made is None:
+            self._made = (self.ids.new(), (self.ids.new(), self.ids.new()))
+        return self._made

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -32,8 +33,8 @@ from pipeline.subscribers import draft_promotion
 from schemas.events import CloudEvent
 from schemas.replies import BatchStatus, BatchStatusResponse
 from schemas.requests import MAX_POSITION, BatchImageGenerationRequest
-from schemas.step import Writes
-from schemas.tables import JobRow
+from schemas.step import Look, Writes
+from schemas.tables import EventRow, JobRow
 from states.table import State, Trigger
 from tests.batches import (
     approve,
@@ -212,6 +213,33 @@ async def together(world: World, *events: CloudEvent) -> list[Exception | None]:
     return await draft_promotion.promote_drafts(
         events, world.journal, world.worker.ids, world.worker.providers
     )
+
+
+async def test_a_promotion_that_is_decided_again_buys_the_same_final(world: World) -> None:
+    reply = await ask(world, {}, blog_id="post")
+    event = await drafted(world, reply.job_ids[0])
+    step = draft_promotion.promotion_step(
+        event, world.journal.now(), world.worker.ids, world.worker.providers
+    )
+    decided: list[list[object]] = []
+
+    def again(look: Look, writes: Writes) -> str:
+        step.decide(look, first := Writes())
+        answer = step.decide(look, writes)
+        decided.extend(
+            [row.id if isinstance(row, JobRow) else row.event_id for row in made]
+            for made in (of_jobs_and_events(first), of_jobs_and_events(writes))
+        )
+        return answer
+
+    assert await world.journal.record(replace(step, decide=again)) == "approved"
+    first, second = decided
+    assert first == second
+    assert (await world.job(reply.job_ids[0])).final_job_id in first
+
+
+def of_jobs_and_events(writes: Writes) -> list[JobRow | EventRow]:
+    return [row for _, row in writes.inserts if isinstance(row, JobRow | EventRow)]
 
 
 async def test_a_batch_is_completed_when_its_finals_are_and_not_before(world: World) -> None:

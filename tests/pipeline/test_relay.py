@@ -7,12 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import pytest
-
 from adapters.errors import ProviderBusy
 from adapters.store import event_reads, machine_reads, picture_reads
-from pipeline import relay
 from pipeline.cancel import cancel
+from pipeline.relay import Relay
 from schemas.step import Look, Step, Writes
 from schemas.tables import EventRow
 from schemas.tasks import ImageTask
@@ -59,6 +57,7 @@ async def test_a_job_is_given_two_seconds_to_be_taken_up_before_it_is_marked(
         await clock.advance(1.9)
         second = await world.submit()
         await clock.advance(0.2)
+        await world.submit()  # what was to be marked by now is committed before it
         assert (await world.job(first)).dispatched_to is None
         assert (await world.job(second)).dispatched_to is None
         async with asyncio.timeout(20):
@@ -69,10 +68,10 @@ async def test_a_job_is_given_two_seconds_to_be_taken_up_before_it_is_marked(
 
 
 async def test_many_are_marked_part_by_part_and_those_taken_up_meanwhile_are_not(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
 ) -> None:
-    monkeypatch.setattr(relay, "MARKS_AT_ONCE", 2)
     async with world_on(database_url) as world:
+        relay = Relay(world.journal, world.queue, world.bus, world.clock, marks_at_once=2)
         marked: list[list[UUID]] = []
         record = world.journal.record
 
@@ -87,8 +86,8 @@ async def test_many_are_marked_part_by_part_and_those_taken_up_meanwhile_are_not
                     )
             return answer
 
-        monkeypatch.setattr(world.journal, "record", watch)
-        world.relay.start()
+        world.journal.record = watch  # type: ignore[method-assign]  # listens
+        relay.start()
         jobs = [await world.submit() for _ in range(5)]
         assert isinstance(world.clock, FakeClock)
         async with asyncio.timeout(20):
@@ -97,7 +96,7 @@ async def test_many_are_marked_part_by_part_and_those_taken_up_meanwhile_are_not
         assert marked == [jobs[:2], [jobs[2], jobs[4]]]
         here = world.queue.incarnation
         assert [(await world.job(job)).dispatched_to for job in jobs] == [here] * 3 + [None, here]
-        await world.relay.stop()
+        await relay.stop()
 
 
 async def test_every_event_that_left_is_marked(database_url: str) -> None:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
@@ -337,6 +337,20 @@ async def test_moments_come_back_to_the_microsecond(store: AnyStore) -> None:
     await store.commit([create(job) for job in jobs])
     for job in jobs:
         assert await stored(store, job) == job
+
+
+async def test_a_moment_that_postgresql_would_round_is_refused(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    too_late = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=2**53)
+    for moment in (too_late, datetime.max.replace(tzinfo=UTC)):
+        refused = new_job(not_before=moment)
+        with pytest.raises(StoreRejected):
+            await store.commit([create(refused)])
+        assert await stored(store, refused) is None
+    job = new_job(not_before=too_late - timedelta(microseconds=1))
+    await store.commit([create(job)])
+    assert await stored(store, job) == job
+    await store.close()
 
 
 async def test_a_moment_of_no_zone_is_refused(store: AnyStore) -> None:
