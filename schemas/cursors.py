@@ -9,6 +9,10 @@ from datetime import datetime
 from typing import NamedTuple, Self
 from uuid import UUID
 
+from pydantic import BaseModel, ConfigDict
+
+from schemas.events import EventType
+from schemas.requests import Name
 from schemas.tables import EventRow
 
 _FORM = re.compile(r"([0-9a-f]{32})-(\d{1,9})-(\d{1,18})-(\d{1,18})-([0-9a-f]{32})")
@@ -80,6 +84,20 @@ class LetterCursor(NamedTuple):
             return cls(at, UUID(event_id), subscriber) if at.tzinfo else None
         except ValueError:
             return None
+
+
+class EventFilters(BaseModel):
+    """The query of `GET /api/v1/events`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    blog_id: Name | None = None
+    batch_id: UUID | None = None
+    type: list[EventType] = []
+    """May be given several times."""
+    follow: bool = True
+    """Whether the stream goes on with what happens; else it begins with the oldest event and ends
+    with the newest."""
 
 
 @dataclass(frozen=True, slots=True)

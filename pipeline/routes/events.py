@@ -14,9 +14,7 @@ from adapters.store import job_reads
 from pipeline.errors import NoSuchJob
 from pipeline.feed import Feed, Reset, Seen
 from pipeline.routes.dependencies import Running, Tenant
-from schemas.cursors import EventCursor, EventFilter
-from schemas.events import EventType
-from schemas.requests import Name
+from schemas.cursors import EventCursor, EventFilter, EventFilters
 from schemas.server_sent import MEDIA_TYPE, PING, server_sent
 
 router = APIRouter(prefix="/api/v1", tags=["events"])
@@ -74,11 +72,8 @@ KnownJob = Annotated[UUID, Depends(_known_job)]
 async def watch_events(
     limner: Running,
     tenant: Tenant,
+    filters: Annotated[EventFilters, Query()],
     last_event_id: LastEventId = None,
-    blog_id: Annotated[Name | None, Query()] = None,
-    batch_id: Annotated[UUID | None, Query()] = None,
-    type: Annotated[list[EventType] | None, Query()] = None,  # the parameter's name
-    follow: Annotated[bool, Query()] = True,
 ) -> EventStream:
     """All events from now on, or after `Last-Event-ID`.
 
@@ -86,8 +81,8 @@ async def watch_events(
     says that the cursor is not of this database, or that a restore has undone its event: the `id`
     of the `reset` is where the stream goes on.
     """
-    wanted = EventFilter(tenant, frozenset(type or ()), blog_id, batch_id)
-    return EventStream(_from_cursor(limner.feed, wanted, last_event_id, follow=follow))
+    wanted = EventFilter(tenant, frozenset(filters.type), filters.blog_id, filters.batch_id)
+    return EventStream(_from_cursor(limner.feed, wanted, last_event_id, follow=filters.follow))
 
 
 @router.get("/images/jobs/{job_id}/events", response_class=Response, responses=STREAM)

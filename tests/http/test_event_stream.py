@@ -31,12 +31,13 @@ async def test_a_foreign_cursor_is_told_to_begin_anew(tmp_path: Path) -> None:
                 assert "id: " in reply.text
 
 
-async def test_a_stream_of_what_is_not_there_is_a_problem(tmp_path: Path) -> None:
+async def test_a_stream_of_what_is_not_there_or_mistyped_is_a_problem(tmp_path: Path) -> None:
     with Service(tmp_path / "home") as service:
         async with httpx2.AsyncClient(timeout=30) as client:
             for path in (
                 "/api/v1/events?type=image.job.exploded",
                 "/api/v1/events?batch_id=seven",
+                "/api/v1/events?blog=post",
                 "/api/v1/images/jobs/01900000-0000-7000-8000-000000000000/events",
             ):
                 reply = await client.get(f"{service.address}{path}")
