@@ -162,6 +162,23 @@ async def test_what_it_wrote_itself_is_known_as_the_database_gives_it_back(
     assert (str(found.cost), found.result) == (str(stored.cost), stored.result)  # 0.1 is 0.100000
 
 
+async def test_a_sent_mark_does_not_wait_for_a_row_that_is_being_taken_up(
+    store: AnyStore, by_hand: Any
+) -> None:
+    taken, waiting = new_job(), new_job()
+    await record(store, create(taken), create(waiting))
+
+    def mark(_: Look, writes: Writes) -> None:
+        writes.sent += [SentMark(job.id, 1, 1, "queue-1") for job in (taken, waiting)]
+
+    async with by_hand.transaction():
+        await by_hand.execute("SELECT 1 FROM jobs WHERE id = $1 FOR UPDATE", taken.id)
+        async with asyncio.timeout(10):
+            await record(store, Step("mark_sent", mark))
+    marked = [await looked_at(store, job.id) for job in (taken, waiting)]
+    assert [job.dispatched_to for job in marked if job] == [None, "queue-1"]
+
+
 async def test_a_sent_mark_of_the_same_group_is_seen(store: AnyStore) -> None:
     job = await known_job(store)
     started = pull(job.id, Trigger.START)
