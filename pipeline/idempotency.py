@@ -4,12 +4,12 @@ import hashlib
 from datetime import datetime
 from typing import TypeVar
 
-import pydantic_core
 from pydantic import BaseModel
 
 from adapters.store import job_reads
 from pipeline.errors import IdempotencyKeyReused
 from pipeline.journal import Journal
+from schemas.json_text import to_json
 from schemas.step import Look, RowKey
 from schemas.tables import IdempotencyKeyRow
 
@@ -56,5 +56,5 @@ def _reply_of(first: IdempotencyKeyRow, request_hash: str, reply: type[R]) -> R:
 
 def _hash(request: BaseModel) -> str:
     # A field that a later release adds must not make another request of the same body.
-    body = pydantic_core.to_json(request.model_dump(mode="json", exclude_defaults=True))
-    return hashlib.sha256(body).hexdigest()
+    body = to_json(request.model_dump(mode="json", exclude_defaults=True))
+    return hashlib.sha256(body.encode()).hexdigest()

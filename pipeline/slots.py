@@ -13,7 +13,7 @@ from adapters.ports import Ids
 from pipeline.journal import Journal
 from schemas.events import EventType, StreamKind
 from schemas.json_text import to_json
-from schemas.step import Look, RowKey, Writes, row_key
+from schemas.step import Look, RowKey, Writes
 from schemas.tables import (
     BlogRow,
     BlogSlotRow,
@@ -39,11 +39,11 @@ class Slot(NamedTuple):
 
     @property
     def row_key(self) -> RowKey:
-        return row_key((BlogSlotRow, tuple(self)))
+        return RowKey(BlogSlotRow, tuple(self))
 
     @property
     def blog_key(self) -> RowKey:
-        return row_key((BlogRow, (self.tenant, self.blog_id)))
+        return RowKey(BlogRow, (self.tenant, self.blog_id))
 
     def __str__(self) -> str:
         return f"{self.blog_id}/{self.role}/{self.position}"

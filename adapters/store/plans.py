@@ -137,13 +137,13 @@ def _encoder(column: sa.Column[Any], dialect: Dialect) -> ColumnCodec:
     """How the values of many rows are written."""
     if dialect.name == "postgresql" and isinstance(column.type, UTCDateTime):
         return as_microseconds
-    encode = _text_encoder(column, dialect)
+    encode = _value_encoder(column, dialect)
     if encode is None:
         return list
     return lambda values: [None if value is None else encode(value) for value in values]
 
 
-def _text_encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
+def _value_encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
     """How a value is written that is not None; None where the driver takes it as it is."""
     if isinstance(column.type, sa.JSON):
         return to_json
@@ -157,7 +157,7 @@ def _key_encoder(column: sa.Column[Any], dialect: Dialect) -> Codec:
     """How a part of a key is written; looks compare it as it is, without a cast."""
     if isinstance(column.type, UTCDateTime | Money | sa.JSON):
         raise TypeError(f"{column} cannot be part of a key")
-    return _text_encoder(column, dialect)
+    return _value_encoder(column, dialect)
 
 
 def _decoder(column: sa.Column[Any], dialect: Dialect) -> Codec:

@@ -24,19 +24,21 @@ class _Database:
         return theirs
 
 
-async def test_half_of_the_round_trip_is_added() -> None:
+async def looked_at() -> tuple[FakeClock, _Database, DatabaseClock]:
     clock = FakeClock()
     database = _Database(clock)
     time = DatabaseClock(database.time, clock)
     await time.look()
+    return clock, database, time
+
+
+async def test_half_of_the_round_trip_is_added() -> None:
+    clock, _, time = await looked_at()
     assert time.now() == clock.now() + timedelta(hours=1)
 
 
 async def test_it_is_looked_at_again_after_a_minute() -> None:
-    clock = FakeClock()
-    database = _Database(clock)
-    time = DatabaseClock(database.time, clock)
-    await time.look()
+    clock, database, time = await looked_at()
     database.ahead = timedelta(hours=2)
     await clock.advance(REFRESHED_AFTER.total_seconds() - 1)
     await time.refresh()
@@ -47,10 +49,7 @@ async def test_it_is_looked_at_again_after_a_minute() -> None:
 
 
 async def test_where_it_cannot_be_asked_time_goes_on_as_before() -> None:
-    clock = FakeClock()
-    database = _Database(clock)
-    time = DatabaseClock(database.time, clock)
-    await time.look()
+    clock, database, time = await looked_at()
     database.is_away = True
     await clock.advance(REFRESHED_AFTER.total_seconds())
     await time.refresh()
